@@ -39,8 +39,7 @@ from dinoport.codebases.timm.architectures import SERIES
 from dinoport.codebases.transformers.forms import target_of
 from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, PadColumns, Rows
-from dinoport.mapping.pattern import Pattern
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Pattern, Rule
 from dinoport.model import Family, Model
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Features

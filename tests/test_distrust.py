@@ -92,6 +92,9 @@ def test_a_head_and_labels_that_the_verifier_gives_are_read(tmp_path) -> None:
     assert not verify(source, tmp_path / "out", files, level="exact").verdict.failed
     with pytest.raises(SettingError, match="a file of its own for `labels`"):
         verify(source, tmp_path / "out", Request(head=head), level="exact")
+    convert(source, tmp_path / "bare", Request(num_heads=2), level="exact")  # and which source a head goes with
+    with pytest.raises(SettingError, match="try: give the original's checkpoint as SOURCE: a head goes with that"):
+        verify(tmp_path / "bare", tmp_path / "out", files, level="exact")
 
 
 @pytest.mark.parametrize(
@@ -394,14 +397,12 @@ def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch)
 def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     pytest.importorskip("torch")
     from dinoport.codebases.transformers.running import ClassRunner, attention_for
-    from dinoport.pictures import seeing
 
     _, folder = made
     edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")
     runner = ClassRunner(folder, "ViTModel")
     assert runner.load().passed
     assert runner.model.config._attn_implementation == "sdpa"
-    assert seeing._load(folder, "ViTModel", "float32", folder).config._attn_implementation == "sdpa"
     assert attention_for("ResNetModel") == attention_for("DINOv3ConvNextModel") == {}
 
 

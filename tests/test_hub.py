@@ -15,7 +15,7 @@ from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.remote import fetching, patience
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.remote import copying
+from dinoport.formats.remote import opening
 from dinoport.formats.remote.opening import open_remote
 from dinoport.formats.transformers_folder import READ_BESIDE
 from dinoport.request import Request
@@ -93,7 +93,7 @@ def test_a_disk_without_room_for_a_copy(
 ) -> None:
     hub.commit("a", files_of(folder))
     size_bytes = (folder / "model.safetensors").stat().st_size
-    monkeypatch.setattr(copying.shutil, "disk_usage", lambda path: SimpleNamespace(free=size_bytes - 1))
+    monkeypatch.setattr(opening.shutil, "disk_usage", lambda path: SimpleNamespace(free=size_bytes - 1))
     monkeypatch.setattr(fetching.Fetching, "ahead", lambda *given: None)
     assert error_text(CheckpointError, lambda: api.convert(REPO, tmp_path / "out", to="original")) == (
         f"{tmp_path / 'cache'} cannot hold a copy of {REPO}: {size_bytes} bytes are needed, {size_bytes - 1} are free\n"

@@ -12,7 +12,7 @@ import torch
 from dinoport.api import convert, verify
 from dinoport.errors import DinoportError, SettingError
 from dinoport.formats.opening import open_checkpoint
-from dinoport.mapping.merging import LowRank, Merged
+from dinoport.mapping.computation import LowRank, Merged
 from dinoport.mapping.plan import unrounded
 from dinoport.proofs import outputs
 from dinoport.proofs.verdict import Word

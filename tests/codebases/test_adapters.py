@@ -214,3 +214,18 @@ def test_it_is_read_in_blocks_of_any_size() -> None:
         blocks = [block.copy() for block in found.values.blocks(3, 80, limit)]
         assert np.array_equal(np.concatenate(blocks), whole.reshape(-1)[3:80])
         assert max(block.size for block in blocks) <= limit
+
+
+@pytest.mark.parametrize("asked", [{}, {"lora_alpha": ALPHA}])
+@pytest.mark.parametrize("thirds", [1, 2, 3])
+def test_parts_of_some_thirds_of_a_joint_layer_are_refused_before_their_scale_is_asked_for(
+    thirds: int, asked: dict[str, float], tmp_path: Path
+) -> None:
+    """A MergedLinear of loralib does not save which of queries, keys and values its parts are for."""
+    state = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    state["blocks.0.attn.qkv.lora_A"] = torch.ones(RANK * thirds, 64)
+    state["blocks.0.attn.qkv.lora_B"] = torch.ones(64 * thirds, RANK)
+    torch.save(state, tmp_path / "lora.pth")
+    with pytest.raises(UnknownModelError, match=r"parts of blocks\.0\.attn\.qkv do not fit it") as caught:
+        convert(tmp_path / "lora.pth", tmp_path / "out", level="exact", num_heads=1, **asked)
+    assert caught.value.cause == "an adapter of another kind, such as loralib's MergedLinear, or a file that was cut"

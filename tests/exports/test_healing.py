@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dinoport.exports.healing import Healing, meant
+from dinoport.exports.evaluation import Healing, meant
 
 FLOAT32, FLOAT16 = np.dtype(np.float32), np.dtype(np.float16)
 WIDTHS = frozenset({8, 16, 64})

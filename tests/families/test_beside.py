@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from dinoport.api import convert
+from dinoport.api import convert, verify
 from dinoport.errors import PlanError
 from tests import formula, models
 
@@ -66,6 +67,23 @@ def test_a_layer_of_the_backbone_is_its_classifier(prefix: str, tmp_path) -> Non
     beside = {f"{prefix}head.weight": torch.ones(7, 64), f"{prefix}head.bias": torch.ones(7)}
     report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
     assert report.class_name == "ViTForImageClassification"
+
+
+def test_a_resnet_whose_norms_are_frozen_is_the_same_but_for_counts(tmp_path) -> None:
+    """As in DETR and in torchvision's detectors. Their eps and strides may be others, which the verdict names."""
+    state = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.RESNET.tensors()).items()}
+    found = {}
+    for name in ("usual", "frozen"):
+        own = {key: each for key, each in state.items() if name == "usual" or not key.endswith("num_batches_tracked")}
+        torch.save({f"backbone.0.body.{key}": each for key, each in own.items()}, tmp_path / f"{name}.pth")
+        report = convert(tmp_path / f"{name}.pth", tmp_path / name, level="exact")
+        doubt = "frozen BatchNorm = eps 1e-05, not dilated (detectors of torchvision have eps 0, DETR-DC5 dilates"
+        assert (doubt in str(report.verdict)) == (name == "frozen")
+        found[name] = load_file(tmp_path / name / "model.safetensors")
+    assert not verify(tmp_path / "frozen.pth", tmp_path / "frozen", level="exact").verdict.failed
+    assert found["usual"].keys() == found["frozen"].keys()
+    for key, each in found["frozen"].items():
+        assert torch.equal(each, torch.tensor(0) if key.endswith("num_batches_tracked") else found["usual"][key])
 
 
 def test_no_resnet_has_blocks_of_mugs(tmp_path) -> None:

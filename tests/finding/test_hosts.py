@@ -154,3 +154,20 @@ def test_patches_of_a_re_identifier_may_overlap(neck: str, doubted: bool, tmp_pa
     report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
     said = "patches = side by side (a re-identifier's may overlap, as TransReID's do, and no tensor shows it)"
     assert (said in report.verdict.named) == doubted
+
+
+@pytest.mark.parametrize(
+    ("lead", "doubted"),
+    [
+        ("model.backbone.pretrained.", True),
+        ("backbone.pretrained.", True),
+        ("pretrained.", False),
+        ("encoder.pretrained.", False),
+    ],
+)
+def test_a_last_norm_may_have_an_eps_of_its_own_in_a_depth_anything_3(lead: str, doubted: bool, tmp_path: Path) -> None:
+    """Its blocks have a DINOv2's 1e-6 and its last norm 1e-5, of which no tensor tells."""
+    torch.save({**state("dinov2", lead), "model.head.projects.0.weight": torch.ones(4, 4)}, tmp_path / "run.pth")
+    report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
+    said = "eps of the last norm = that of all (Depth Anything 3 has 1e-05 there, and no tensor shows it)"
+    assert (said in report.verdict.named) == doubted

@@ -8,7 +8,7 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.errors import CheckpointError, DinoportError, UnknownModelError
-from dinoport.finding.spellings import with_dots
+from dinoport.finding.bare_names import with_dots
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, models
 from tests.error_text import error_text

@@ -8,8 +8,10 @@ import pytest
 
 from dinoport.errors import CheckpointError, UsageError
 from dinoport.request import Request
-from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of, target_names
+from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of
+from dinoport.work.fleets.target_names import target_names
 from tests import tiny
+from tests.command_line import Run
 
 
 @pytest.mark.parametrize(
@@ -26,11 +28,28 @@ from tests import tiny
         (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
         (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
         (["/"], ["checkpoint"]),
+        (["a/model.pt", "a/model.pth", "b/c.pth"], ["model.pt", "model.pth", "c"]),
+        (["a/m.ckpt", "a/m.pth", "b/m.pth"], ["m.ckpt", "m.pth", "m"]),
         (["a/fleet.html.pth", "a/Fleet.jsonl.pth"], ["a-fleet.html", "a-Fleet.jsonl"]),
     ],
 )
 def test_a_target_is_named_after_the_files_stem(sources: list[str], names: list[str]) -> None:
     assert target_names(sources) == names
+
+
+def test_what_a_run_holds_beside_its_teachers_is_named(run: Run, tmp_path: Path) -> None:
+    """Whole teachers stand for a run; what lies beside them is left out, and said so, unless it is named too."""
+    folder = tmp_path / "run" / "eval" / "training_9"
+    folder.mkdir(parents=True)
+    tiny.write(folder / "teacher_checkpoint.pth")
+    other = tiny.write(tmp_path / "run" / "checkpoint0.pth")
+    (tmp_path / "run" / "early").mkdir()
+    early = tiny.write(tmp_path / "run" / "early" / "step.pth")
+    ask = ("fleet", tmp_path / "out", tmp_path / "run", "--num-heads", "2", "--verify", "exact", "--quiet")
+    done = run(*ask)
+    assert (done.code, done.err) == (0, f"note: not among the checkpoints of this fleet: {other}, {early}\n")
+    done = run(*ask, other, tmp_path / "run" / "*" / "*.pth")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_pattern_a_run_and_a_folder_of_transformers(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import zipfile
 from collections.abc import Mapping
 
 from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteSource
 
 
-class Memory:
+class Memory(ByteSource):
     """Bytes as a source."""
 
     def __init__(self, data: bytes, where: str = "file.pth") -> None:
@@ -22,10 +23,6 @@ class Memory:
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         buffer[:] = self.read(offset, len(buffer))
-
-    def check_unchanged(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def zipped(records: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:

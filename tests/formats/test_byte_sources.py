@@ -8,7 +8,7 @@ import pytest
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteRange, LocalFile, closed_on_error
-from dinoport.files.file_pool import FilePool, PooledFile
+from dinoport.files.folders import FilePool, PooledFile
 
 CONTENT = bytes(range(100))
 

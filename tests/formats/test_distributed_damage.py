@@ -10,7 +10,7 @@ import torch
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
+from dinoport.formats.torch.storages import TORCH_DTYPES
 from dinoport.tensor import TensorRef
 from tests import goldens
 from tests.error_text import error_text

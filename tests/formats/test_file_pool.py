@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from dinoport.errors import CheckpointError
-from dinoport.files import file_pool
+from dinoport.files import folders as file_pool
 from dinoport.files.byte_sources import LocalFile
-from dinoport.files.file_pool import FilePool, PooledFile
+from dinoport.files.folders import FilePool, PooledFile
 
 
 @pytest.fixture

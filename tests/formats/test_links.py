@@ -8,7 +8,7 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_config import find_run_config
 from dinoport.proofs.known_folder import known_folder

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from dinoport.formats.torch.pickle_tables import MAX_GAP, PickleMemo
+from dinoport.formats.torch.pickle_machine import MAX_GAP, PickleMemo
 
 
 def test_it_is_a_dict_whatever_the_numbers_are():

@@ -10,6 +10,7 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.errors import CheckpointError, DinoportError
+from dinoport.files import byte_sources
 from dinoport.files.byte_sources import ByteRange, ByteSource, LocalFile
 from dinoport.formats import pinning as module
 from dinoport.formats.pinning import SourceFile, pinning
@@ -87,7 +88,7 @@ def test_a_source_that_ends_too_early_is_an_error_where_the_result_is_wanted(sou
 
 
 def test_a_block_that_fails_does_not_wait_for_the_hash(source: LocalFile, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(byte_sources, "BLOCK_BYTES", 1)
     reads = []
     monkeypatch.setattr(LocalFile, "readinto", lambda self, offset, buffer: reads.append(offset))
     with pytest.raises(KeyError), pinning([source] * 1000, []):

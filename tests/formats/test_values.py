@@ -7,7 +7,7 @@ from dinoport.errors import CheckpointError
 from dinoport.formats import values as reader
 from dinoport.formats.safetensors.reader import DTYPES
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.dtypes import STORAGE_DTYPES, TORCH_DTYPES
+from dinoport.formats.torch.storages import STORAGE_DTYPES, TORCH_DTYPES
 from dinoport.formats.values import are_sizes, is_one, stored_tensor, view_of
 from dinoport.tensor import ArrayValues, Shape, TensorRef
 from tests.error_text import error_text

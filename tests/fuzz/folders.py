@@ -11,7 +11,8 @@ from pathlib import Path
 from dinoport import api
 from dinoport.errors import DinoportError
 from dinoport.files.json_file import json_bytes
-from dinoport.pictures.seeing import checked_config, statistics
+from dinoport.formats.transformers_folder import read_json
+from dinoport.pictures.seeing import refuse_unfit, statistics
 from dinoport.report.report import Report
 from dinoport.report.text import inspection_lines, plan_lines, report_lines
 from dinoport.request import Request
@@ -90,7 +91,7 @@ def _inspect(folder: Path) -> None:
 def _look(folder: Path) -> None:
     """What `visualize` reads before it loads anything."""
     with suppress(DinoportError):
-        checked_config(folder)
+        refuse_unfit(folder, read_json(folder / "config.json"))
     statistics(folder)
 
 

@@ -18,9 +18,8 @@ from dinoport.codebases.transformers.forms import target_of as form_of
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.encoding import encode
-from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Pattern, Rule
 from dinoport.model import Model, Wishes
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.request import Request

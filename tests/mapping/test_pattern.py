@@ -1,6 +1,6 @@
 import pytest
 
-from dinoport.mapping.pattern import Pattern
+from dinoport.mapping.rule import Pattern
 
 
 @pytest.mark.parametrize(

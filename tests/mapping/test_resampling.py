@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dinoport.mapping.resampling import resample_table
+from dinoport.mapping.operations import resample_table
 
 
 @pytest.mark.parametrize("side", [14, 37, 3, 1])

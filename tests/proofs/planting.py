@@ -18,9 +18,8 @@ from dinoport.codebases.transformers.running import ClassRunner, outputs_of
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.encoding import encode
 from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Pattern, Rule
 from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import EVALUATION

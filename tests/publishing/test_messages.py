@@ -17,39 +17,24 @@ from tests import tiny
 from tests.command_line import Run
 from tests.publishing.store import Fault, Hub
 
-NAMES = {
-    "": "nothing",
-    "model": "no owner before a slash",
-    "a/b/c": "more than one slash",
-    "owner/": "nothing after the slash",
-    "/model": "nothing before the slash",
-    "owner/a--b": "'--' in it, which the Hub keeps for itself",
-    "owner/a..b": "'..' in it",
-    "owner/-a": "a '-' or '.' where a name begins or ends",
-    "owner/a.": "a '-' or '.' where a name begins or ends",
-    "owner/a b": "' '",
-    "owner/a:b": "':'",
-    "owner/a.git": "'.git' at its end",
-    f"owner/{'a' * 97}": "a name of 97 characters, where the Hub takes 96",
-    "hf://owner/model": "an address",
-}
+NAMES = (
+    *("", "model", "a/b/c", "owner/", "/model", "owner/a--b", "owner/a..b", "owner/-a", "owner/a.", "owner/a b"),
+    *("owner/a:b", "owner/a.git", f"owner/{'a' * 97}", "hf://owner/model"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_the_hub_does_not_take_is_told_why(hub: Hub, proven: Path, run: Run, name: str) -> None:
+def test_a_name_that_the_hub_does_not_take_is_refused_at_once(hub: Hub, proven: Path, run: Run, name: str) -> None:
     done = run("publish", proven, name)
     assert done.code == 2
     assert done.err.startswith(f"error: {name or 'an empty text'} does not name a repository on the Hub\n")
-    assert f"  found: {NAMES[name]}\n" in done.err
+    assert "  expected: owner/name, of letters, digits and '_'" in done.err
     assert hub.log == []
 
 
-def test_a_name_that_the_hub_takes_has_no_fault(hub: Hub) -> None:
-    from dinoport.files.remote.hub import name_fault
-
-    for name in ("owner/model", "o-w_n.er/M0-d_e.l", "o/" + "a" * 96):
-        assert name_fault(name) is None
-        assert Repository(name).name == name
+@pytest.mark.parametrize("name", ["owner/model", "o-w_n.er/M0-d_e.l", "o/" + "a" * 94])
+def test_a_name_that_the_hub_takes_is_taken(name: str) -> None:
+    assert Repository(name).name == name
 
 
 @pytest.mark.parametrize("place", ["hf://demo", "hf://", "hf://owner/a--b", "hf://datasets/owner/model", "hf://@/x"])

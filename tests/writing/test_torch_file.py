@@ -10,8 +10,7 @@ import pytest
 from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.formats.torch import writer as torch_file
-from dinoport.formats.torch.pickle_writer import pickle_tree
-from dinoport.formats.torch.writer import write_torch_file
+from dinoport.formats.torch.writer import pickle_tree, write_torch_file
 from dinoport.tensor import TensorSpec
 from tests.error_text import error_text
 from tests.writing.stub_tensors import Stub, arrays, tensor

@@ -8,7 +8,16 @@ from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, Option, asked_of
-from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, lines_on, print_json, show_result
+from dinoport.cli.output import (
+    announce_code,
+    announce_left,
+    check_report,
+    is_page,
+    keep_and_show,
+    lines_on,
+    print_json,
+    show_result,
+)
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command, with_paths
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
@@ -129,7 +138,9 @@ def fleet(given: Any) -> int:
             next_step=calls.runnable("fleet", [calls.SOURCE, calls.AND_SO_ON], calls.OUT),
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
-    sources = list(dict.fromkeys(each for source in given.source for each in expanded(source)))
+    aside: list[str] = []
+    sources = list(dict.fromkeys(each for source in given.source for each in expanded(source, aside)))
+    announce_left([each for each in aside if each not in sources])
     jobs = read_manifest(given.manifest) if given.manifest else sources
     names = ("at_once", "memory_bytes", "recheck", "shard", "fail_fast")
     asked = {name: vars(given)[name] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from dinoport.cli.options import as_options
 from dinoport.errors import DinoportError, FolderError, UsageError
 from dinoport.shown.lines import WIDTH, lines_for
-from dinoport.shown.text import shown
+from dinoport.shown.text import listed, shown
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -41,29 +42,23 @@ def lines_on(stream: TextIO) -> AbstractContextManager[None]:
     return lines_for(max(min(columns, WIDTH), NARROWEST), as_options)
 
 
-def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
-    """Print a report, and where it is `kept` beside."""
-    from dinoport.report.text import plan_lines, report_lines
-    from dinoport.shown.lines import entry
-
-    if as_json:
-        print_json(report.to_dict())
-        return
-    from dinoport.cli.console import print_report
-
-    with lines_on(sys.stdout):
-        lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
-        plan = ["", "plan", *plan_lines(report)] if with_plan else []
-    print_report([*lines, *plan], report.verdict.word.value)
-
-
 def keep_and_show(
     report: Report, as_json: bool, path: Path | None, published: Path | None = None, *, with_plan: bool = False
 ) -> None:
     """Write a report to its file and print it. Where that fails, `published` is a folder that was written before."""
+    from dinoport.cli.console import print_report
+    from dinoport.report.text import plan_lines, report_lines
+    from dinoport.shown.lines import entry
+
     try:
         write_report(report, path)
-        show(report, as_json, path, with_plan=with_plan)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            with lines_on(sys.stdout):
+                lines = [*report_lines(report), *(["", *entry("report", str(path))] if path else [])]
+                plan = ["", "plan", *plan_lines(report)] if with_plan else []
+            print_report([*lines, *plan], report.verdict.word.value)
         sys.stdout.flush()
     except DinoportError as error:
         error.what += f"; {published} {PUBLISHED}" if published else ""
@@ -86,13 +81,8 @@ def print_json(data: object) -> None:
 
     from dinoport.files.json_file import json_text
 
-    shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
+    shows_all = (getattr(sys.stdout, "encoding", None) or "").lower() == "utf-8"
     print(json_text(data) if shows_all else json.dumps(data, indent=2))
-
-
-def print_error(error: DinoportError) -> None:
-    """Print an error as JSON, in the words of the command line."""
-    print_json(as_worded(error.to_dict()))
 
 
 MESSAGES = ("error", "refusal", "command", "commands")
@@ -125,6 +115,12 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
         hub = checks.reference == "hub"
         where = "the original's repository, through torch.hub" if hub else checks.reference
         print(shown(f"code from {where} will be run, as --reference asks"), file=sys.stderr)
+
+
+def announce_left(paths: Sequence[str]) -> None:
+    """Name what lies in a run's folder beside the checkpoints that are taken of it."""
+    if paths:
+        print(shown(f"note: not among the checkpoints of this fleet: {listed(paths)}"), file=sys.stderr)
 
 
 def check_report(path: Path | None, source: str | None, folder: Path | None) -> None:

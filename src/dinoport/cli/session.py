@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dinoport.cli.options import as_options
-from dinoport.cli.output import PUBLISHED, lines_on, print_error
+from dinoport.cli.output import PUBLISHED, as_worded, lines_on, print_json
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
 from dinoport.errors import DinoportError, OutputError
 from dinoport.progress import ASIDE
@@ -125,22 +125,18 @@ class _Session:
         sys.unraisablehook = _unheard_of
         self._raise_soon(frame, time.monotonic() + PATIENCE_SECONDS)
 
-    def _watch(self) -> None:
-        """Look soon whether the request is still on its way out."""
+    def _soon(self, seconds: float, ask: Callable[[int, FrameType | None], None]) -> None:
+        """Look again whether the request is still on its way out, where the system can wake this up."""
         if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, self._ask_again)
-            signal.setitimer(signal.ITIMER_REAL, WATCH_SECONDS)
+            signal.signal(signal.SIGALRM, ask)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _ask_again(self, number: int, frame: FrameType | None) -> None:
         """Ask once more where native code or Python threw the request away, and the command just went on."""
         if _is_request(sys.exc_info()[1]):  # cleaning up
-            self._watch()
+            self._soon(WATCH_SECONDS, self._ask_again)
         else:
             self._raise_soon(frame, time.monotonic())
-
-    def _retry(self, until: float) -> None:
-        signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
-        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
     def _raise_soon(self, frame: FrameType | None, until: float) -> None:
         files = _files_on(frame)
@@ -150,9 +146,9 @@ class _Session:
         waits = is_importing or any(file.endswith(WAITED_FOR) for file in files)
         holds_lock = frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) in LOCKING
         if hasattr(signal, "setitimer") and (holds_lock or (waits and time.monotonic() < until)):
-            self._retry(until)
+            self._soon(RETRY_SECONDS, lambda number, frame: self._raise_soon(frame, until))
             return
-        self._watch()
+        self._soon(WATCH_SECONDS, self._ask_again)
         raise Interrupted
 
 
@@ -194,7 +190,7 @@ def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
     """Print an error as JSON, where a command has printed nothing, and whatever waits to be written."""
     try:
         if failure and not stdout.used:
-            print_error(failure)
+            print_json(as_worded(failure.to_dict()))
         stdout.flush()
     except OutputError as error:
         _say(error)

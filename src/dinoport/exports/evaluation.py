@@ -6,13 +6,70 @@ Imported only to verify. Every float is a float64, whatever the file says; casts
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import cache
+from math import pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from dinoport.exports.graph import OWN_DOMAINS, Export, Graph, Node
-from dinoport.exports.healing import Healing
 from dinoport.tensor import Array, TensorRef
+
+DIGITS = {"float32": 5, "float16": 1, "bfloat16": 1}
+"""Of a decimal, by dtype. Of all float32 numbers, one in a hundred is one of so few digits by chance."""
+
+
+@dataclass
+class Healing:
+    """Reads numbers as they were meant, and keeps which are written otherwise: by place, written and meant.
+
+    An exporter writes an epsilon or a square root in float32: read as it is written, 1e-6 is 9.99999997e-7, and outputs
+    move by 1e-10 to 1e-8. So a single number is read as the root whose float32 it is, or as the short decimal. No
+    vector, no weight and no number that is not exactly the float32 of what it is read as is touched.
+    `widths` are those that a head may have: attention is scaled by their roots. With `active` off, every number is
+    taken as it is written.
+    """
+
+    widths: frozenset[int] = frozenset()
+    active: bool = True
+    healed: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def read(self, place: str, value: float, dtype: np.dtype[Any] | None = None) -> float:
+        if not self.active:
+            return value
+        found = meant(value, np.dtype(dtype or np.float32), self.widths)
+        if found != value:
+            self.healed[place] = (value, found)
+        return found
+
+
+def meant(value: float, dtype: np.dtype[Any], widths: frozenset[int] = frozenset()) -> float:
+    """What a number of `dtype` was before it was rounded to that; itself where that is not known."""
+    if not np.isfinite(value) or value == 0 or float(value).is_integer():
+        return value
+    root = _roots(dtype, widths).get(abs(value))
+    if root is not None:
+        return root if value > 0 else -root
+    if dtype == np.float64 and float(np.float32(value)) == value:  # rounded before it was written wider
+        dtype = np.dtype(np.float32)
+    for digits in range(1, DIGITS.get(dtype.name, 0) + 1):
+        decimal = float(f"{value:.{digits - 1}e}")
+        if float(dtype.type(decimal)) == value:
+            return decimal
+    return value
+
+
+@cache
+def _roots(dtype: np.dtype[Any], widths: frozenset[int]) -> dict[float, float]:
+    """The numbers that exporters write rounded, by what they are in a dtype."""
+    exact = [sqrt(2), 1 / sqrt(2), sqrt(2 / pi), 2 * pi, pi]
+    for width in sorted(widths):
+        exact += [width**-0.5, width**0.5, width**-0.25, width**0.25]
+    if dtype == np.float64:  # a scale is kept in float32 in any model; its root may be taken of that
+        rounded = {sqrt(float(np.float32(number**2))): number for number in reversed(exact)}
+        return rounded | {float(np.float32(number)): number for number in reversed(exact)}
+    return {float(dtype.type(number)): number for number in reversed(exact)}
+
 
 OPSETS = range(13, 26)
 """Versions of the standard's operators whose meaning is known here: 13 took axes as inputs, 25 is the newest."""
@@ -161,8 +218,7 @@ class Evaluation:
 
 def known_operators() -> Mapping[str, Callable[[Any], Any]]:
     from dinoport.exports.operators.arithmetic import ARITHMETIC
-    from dinoport.exports.operators.layers import LAYERS
-    from dinoport.exports.operators.quantized import QUANTIZED
+    from dinoport.exports.operators.layers import LAYERS, QUANTIZED
     from dinoport.exports.operators.shaping import SHAPING
 
     return {**ARITHMETIC, **SHAPING, **LAYERS, **QUANTIZED}
@@ -170,11 +226,8 @@ def known_operators() -> Mapping[str, Callable[[Any], Any]]:
 
 def _read_by(node: Node) -> tuple[str, ...]:
     """The values that a node needs; one with branches needs whatever these may."""
-    inner = [name for value in node.attributes.values() if isinstance(value, Graph) for name in _read_within(value)]
-    return tuple(filter(None, dict.fromkeys([*node.inputs, *inner])))
-
-
-def _read_within(graph: Graph) -> Iterator[str]:
-    for node in graph.nodes:
-        yield from _read_by(node)
-    yield from graph.outputs
+    names = dict.fromkeys(node.inputs)
+    for graph in (value for value in node.attributes.values() if isinstance(value, Graph)):
+        names |= dict.fromkeys(name for each in graph.nodes for name in _read_by(each))
+        names |= dict.fromkeys(graph.outputs)
+    return tuple(filter(None, names))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dinoport.exports.graph import Attribute, Export, Graph, Input, Node
+from dinoport.exports.graph import OWN_DOMAINS, Attribute, Export, Graph, Input, Node
 from dinoport.exports.tensors import Tensors, packed, signed
-from dinoport.exports.wire import Run, Wire
+from dinoport.exports.wire import Message, Run, Wire
 from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error
 from dinoport.files.folders import LocalFolder
 from dinoport.files.names import is_name, short_text
@@ -61,61 +60,36 @@ class _Reader:
 
     def export(self) -> Export:
         """ModelProto."""
-        opset, producer = 0, ["", ""]
-        graphs: list[Run] = []
-        for number, value in self.wire.whole.fields():
-            if number in (2, 3) and isinstance(value, Run):
-                producer[number - 2] = value.text()
-            elif number == 7 and isinstance(value, Run):
-                graphs.append(value)
-            elif number == 8 and isinstance(value, Run):
-                domain, version = self._opset(value)
-                opset = version if domain in ("", "ai.onnx") else opset
+        model = self.wire.whole.message()
+        graphs, producer = model.runs(7), (model.text(2), model.text(3))
+        opsets = {opset.text(1): opset.whole(2) for opset in map(Run.message, model.runs(8))}
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
         graph = self._graph(graphs[0], (), 1)
         named = " ".join(text for text in producer if text and is_name(text))
+        opset = next((opsets[domain] for domain in reversed(opsets) if domain in OWN_DOMAINS), 0)
         return Export(self.source.where, graph, opset, named)
-
-    def _opset(self, message: Run) -> tuple[str, int]:
-        domain, version = "", 0
-        for number, value in message.fields():
-            if number == 1 and isinstance(value, Run):
-                domain = value.text()
-            elif number == 2 and isinstance(value, int):
-                version = value
-        return domain, version
 
     def _graph(self, message: Run, outer: tuple[set[str], ...], depth: int) -> Graph:
         """GraphProto. `outer` are the values of the graphs around it, which its nodes may use."""
         if depth > MAX_DEPTH:
             raise self.wire.broken(f"graphs within graphs, {depth} deep", f"at most {MAX_DEPTH}")
-        nodes: list[Run] = []
+        fields = message.message()
+        if 15 in fields.numbers:
+            raise self.wire.broken("a sparse tensor", "tensors that are written whole")
         constants: dict[str, TensorRef] = {}
-        inputs: list[Input] = []
-        outputs: list[str] = []
-        for number, value in message.fields():
-            if not isinstance(value, Run):
-                continue
-            if number == 1:
-                nodes.append(value)
-            elif number == 5:
-                tensor = self.tensors.tensor(value)
-                if tensor.name in constants:
-                    raise self.wire.broken(f"two tensors called {tensor.name}", "one")
-                constants[tensor.name] = tensor
-                self.constants += 1
-                if self.constants > MAX_CONSTANTS:
-                    raise self.wire.broken(f"more than {MAX_CONSTANTS} tensors", "a graph of some thousand")
-            elif number == 11:
-                inputs.append(self._input(value))
-            elif number == 12:
-                outputs.append(self._input(value).name)
-            elif number == 15:
-                raise self.wire.broken("a sparse tensor", "tensors that are written whole")
+        for tensor in map(self.tensors.tensor, fields.runs(5)):
+            if tensor.name in constants:
+                raise self.wire.broken(f"two tensors called {tensor.name}", "one")
+            constants[tensor.name] = tensor
+            self.constants += 1
+            if self.constants > MAX_CONSTANTS:
+                raise self.wire.broken(f"more than {MAX_CONSTANTS} tensors", "a graph of some thousand")
+        inputs = [self._input(each) for each in fields.runs(11)]
+        outputs = [self._input(each).name for each in fields.runs(12)]
         wanted = tuple(each for each in inputs if each.name not in constants)
         known = {*constants, *(each.name for each in inputs)}
-        read = tuple(self._ordered(nodes, known, outer, depth))
+        read = tuple(self._ordered(fields.runs(1), known, outer, depth))
         missing = [name for name in outputs if not _holds((known, *outer), name)]
         if missing:
             raise self.wire.broken(f"the output {short_text(missing[0])}, which no node computes", "one of a node's")
@@ -145,96 +119,60 @@ class _Reader:
 
     def _node(self, message: Run, known: tuple[set[str], ...], depth: int) -> Node:
         """NodeProto."""
-        inputs: list[str] = []
-        outputs: list[str] = []
-        texts = {3: "", 4: "", 7: ""}
-        attributes: dict[str, Attribute] = {}
-        for number, value in message.fields():
-            if not isinstance(value, Run):
-                continue
-            if number in (1, 2):
-                (inputs if number == 1 else outputs).append(value.text())
-            elif number in texts:
-                texts[number] = value.text()
-            elif number == 5:
-                name, found = self._attribute(value, known, depth)
-                if found is not None:
-                    attributes[name] = found
-        for what, text in (("an operator", texts[4]), ("a domain", texts[7])):
+        fields = message.message()
+        own, operator, domain = fields.text(3), fields.text(4), fields.text(7)
+        found = (self._attribute(each.message(), known, depth) for each in fields.runs(5))
+        attributes = {name: value for name, value in found if value is not None}
+        for what, text in (("an operator", operator), ("a domain", domain)):
             if text and not is_name(text):
                 raise self.wire.broken(f"a wrong name of {what}: {short_text(text)}", "a short text")
-        name = texts[3] if is_name(texts[3]) and texts[3] not in self.names else ""
-        name = name or f"{texts[4]} {self.nodes}"
+        name = own if own and is_name(own) and own not in self.names else f"{operator} {self.nodes}"
         self.names.add(name)
-        return Node(name, texts[4], texts[7], tuple(inputs), tuple(outputs), attributes)
+        return Node(name, operator, domain, fields.texts(1), fields.texts(2), attributes)
 
-    def _attribute(self, message: Run, known: tuple[set[str], ...], depth: int) -> tuple[str, Attribute | None]:
+    def _attribute(self, fields: Message, known: tuple[set[str], ...], depth: int) -> tuple[str, Attribute | None]:
         """AttributeProto: one of its values, by the type that it says."""
-        name, kind = "", 0
-        single: dict[int, Any] = {}
-        several: dict[int, list[Any]] = {7: [], 8: [], 9: []}
-        for number, value in message.fields():
-            if number == 1 and isinstance(value, Run):
-                name = value.text()
-            elif number == 20 and isinstance(value, int):
-                kind = value
-            elif number in (2, 3) or (number in (4, 5, 6) and isinstance(value, Run)):
-                single[number] = value
-            elif number == 8 and isinstance(value, Run):
-                several[8] += [signed(each) for each in value.varints()]
-            elif number == 7 and isinstance(value, Run):
-                several[7] += np.frombuffer(packed(value, 4), np.dtype("<f4")).tolist()
-            elif number in (7, 8):
-                several[number].append(signed(value) if isinstance(value, int) else value)
-            elif number == 9 and isinstance(value, Run):
-                several[9].append(value.text())
+        kind = fields.whole(20)
         found: Attribute | None = None
-        if kind == 1 and isinstance(single.get(2), float):
-            found = single[2]
-        elif kind == 2 and isinstance(single.get(3), int):
-            found = signed(single[3])
-        elif kind == 3 and 4 in single:
-            found = single[4].text()
-        elif kind == 4 and 5 in single:
-            found = self.tensors.tensor(single[5])
-        elif kind == 5 and 6 in single:
-            found = self._graph(single[6], known, depth + 1)
-        elif kind in (6, 7, 8):
-            found = tuple(several[kind + 1])
-        return name, found
+        if kind == 1 and fields.floats(2):
+            found = fields.floats(2)[-1]
+        elif kind == 2 and 3 in fields.numbers:
+            found = signed(fields.whole(3))
+        elif kind == 3 and fields.run(4):
+            found = fields.text(4)
+        elif kind == 4 and (tensor := fields.run(5)):
+            found = self.tensors.tensor(tensor)
+        elif kind == 5 and (graph := fields.run(6)):
+            found = self._graph(graph, known, depth + 1)
+        elif kind == 6:
+            packs = b"".join(packed(run, 4) for run in fields.runs(7))
+            found = (*fields.floats(7), *np.frombuffer(packs, np.dtype("<f4")).tolist())
+        elif kind == 7:
+            found = tuple(map(signed, fields.wholes(8)))
+        elif kind == 8:
+            found = fields.texts(9)
+        return fields.text(1), found
 
     def _input(self, message: Run) -> Input:
         """ValueInfoProto: a name, an element type, and sizes where it says some."""
-        name, element, sizes = "", 0, None
-        for number, value in message.fields():
-            if number == 1 and isinstance(value, Run):
-                name = value.text()
-            elif number == 2 and isinstance(value, Run):
-                for kind, tensor in value.fields():
-                    if kind == 1 and isinstance(tensor, Run):
-                        element, sizes = self._tensor_type(tensor)
+        fields = message.message()
+        name, kind = fields.text(1), fields.run(2)
+        tensor = kind.message().run(1) if kind else None
         if not is_name(name):
             raise self.wire.broken(f"a wrong name: {short_text(name)}", "a short text")
-        return Input(name, element, sizes)
+        return Input(name, *(self._tensor_type(tensor.message()) if tensor else (0, None)))
 
-    def _tensor_type(self, message: Run) -> tuple[int, tuple[int | str, ...] | None]:
-        element, sizes = 0, None
-        for number, value in message.fields():
-            if number == 1 and isinstance(value, int):
-                element = value
-            elif number == 2 and isinstance(value, Run):
-                sizes = tuple(self._size(each) for kind, each in value.fields() if kind == 1 and isinstance(each, Run))
-        return element, sizes
+    def _tensor_type(self, fields: Message) -> tuple[int, tuple[int | str, ...] | None]:
+        shape = fields.run(2)
+        sizes = shape.message().runs(1) if shape else None
+        return fields.whole(1), None if sizes is None else tuple(self._size(each.message()) for each in sizes)
 
-    def _size(self, message: Run) -> int | str:
+    def _size(self, fields: Message) -> int | str:
         """A number, or a name; some exporters write a number as a name."""
-        for number, value in message.fields():
-            if number == 1 and isinstance(value, int):
-                return value
-            if number == 2 and isinstance(value, Run):
-                text = value.text()
-                return int(text) if text.isdecimal() and len(text) < 9 else text
-        return "?"
+        if 1 in fields.numbers:
+            return fields.whole(1)
+        text = fields.text(2) or "?"
+        return int(text) if text.isdecimal() and len(text) < 9 else text
 
 
 def _holds(known: tuple[set[str], ...], name: str) -> bool:

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.exports.evaluation import Evaluation
+from dinoport.exports.evaluation import Evaluation, Healing
 from dinoport.exports.graph import Export
-from dinoport.exports.healing import Healing
 from dinoport.networks.network import Architecture
 from dinoport.networks.observing import CLS_AND_PATCHES, EMBEDDING, PATCHES
 from dinoport.tensor import Array, TensorRef

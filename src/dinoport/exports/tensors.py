@@ -1,5 +1,6 @@
 """The tensors of an ONNX file: references to bytes of it, or of files beside it."""
 
+from itertools import islice
 from math import prod
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,24 +14,16 @@ from dinoport.files.damage import too_short
 from dinoport.files.folders import LocalFolder
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.storage import Storage
-from dinoport.formats.values import is_shape, stored_tensor
+from dinoport.formats.values import MAX_AXES, is_shape, stored_tensor
 from dinoport.tensor import BFLOAT16, ArrayValues, TensorRef, shape_text
 
 MAX_UNPACKED = 1 << 20
 """Numbers of a tensor that is written number by number, as shapes are. Weights are written as bytes."""
 
 DTYPES: dict[int, np.dtype[Any]] = {
-    1: np.dtype(np.float32),
-    2: np.dtype(np.uint8),
-    3: np.dtype(np.int8),
-    5: np.dtype(np.int16),
-    6: np.dtype(np.int32),
-    7: np.dtype(np.int64),
-    9: np.dtype(np.bool_),
-    10: np.dtype(np.float16),
-    11: np.dtype(np.float64),
-    16: BFLOAT16,
-}
+    1: np.dtype("f4"), 10: np.dtype("f2"), 11: np.dtype("f8"), 16: BFLOAT16, 9: np.dtype("?"),
+    2: np.dtype("u1"), 3: np.dtype("i1"), 5: np.dtype("i2"), 6: np.dtype("i4"), 7: np.dtype("i8"),
+}  # fmt: skip
 """By ONNX's number. What is narrower than a byte, complex, or a text is not read."""
 
 NUMBERS: dict[int, tuple[str, ...]] = {
@@ -52,50 +45,31 @@ class Tensors:
 
     def tensor(self, message: Run) -> TensorRef:
         """TensorProto: its values lie in the file as bytes, in another file, or are few and written one by one."""
-        name, code, shape, location = "", 0, [], 0
-        raw: Run | None = None
-        fields = set[int]()
-        external: dict[str, str] = {}
-        unpacked: list[int | float] = []
-        for number, value in message.fields():
-            fields.add(number)
-            if number == 1:
-                shape += [value] if isinstance(value, int) else list(value.varints()) if isinstance(value, Run) else []
-            elif number == 2 and isinstance(value, int):
-                code = value
-            elif number in (4, 10) and isinstance(value, Run):
-                raw = value
-            elif number in (4, 10) and isinstance(value, float):
-                unpacked.append(value)
-            elif number in (5, 7, 11):
-                unpacked += [value] if isinstance(value, int) else value.varints() if isinstance(value, Run) else []
-            elif number == 8 and isinstance(value, Run):
-                name = value.text()
-            elif number == 9 and isinstance(value, Run):
-                raw = value
-            elif number == 13 and isinstance(value, Run):
-                pair = {kind: text.text() for kind, text in value.fields() if isinstance(text, Run)}
-                external[pair.get(1, "")] = pair.get(2, "")
-            elif number == 14 and isinstance(value, int):
-                location = value
-            elif number in (3, 6):
-                raise self.wire.broken(f"a tensor {short_text(name)} of texts or segments", "numbers, whole")
-            if len(unpacked) > MAX_UNPACKED:
-                raise self.wire.broken(f"{len(unpacked)} numbers written one by one", f"at most {MAX_UNPACKED}")
+        fields = message.message()
+        name, shape = fields.text(8), list(islice(fields.wholes(1), MAX_AXES + 1))
+        if fields.numbers & {3, 6}:
+            raise self.wire.broken(f"a tensor {short_text(name)} of texts or segments", "numbers, whole")
+        numbers = (number for field in (5, 7, 11) for number in fields.wholes(field))
+        unpacked = [*fields.floats(4), *fields.floats(10), *islice(numbers, MAX_UNPACKED + 1)]
+        if len(unpacked) > MAX_UNPACKED:
+            raise self.wire.broken(f"more than {MAX_UNPACKED} numbers written one by one", "weights as bytes")
         if not is_name(name):
             raise self.wire.broken(f"a wrong name: {short_text(name)}", "a short text")
+        code = fields.whole(2)
         dtype = DTYPES.get(code)
         if dtype is None:
             raise self.wire.broken(f"{name} of ONNX's type {code}", f"one of {', '.join(map(str, DTYPES.values()))}")
         if not is_shape(shape) or any(size >= 2**40 for size in shape) or prod(shape) >= 2**40:
             raise self.wire.broken(f"{name} of shape {short_text(shape)}", "the shape of a weight")
-        if of_others := sorted(field for field in fields & NUMBERS.keys() if dtype.name not in NUMBERS[field]):
+        if of_others := sorted(field for field in fields.numbers & NUMBERS.keys() if dtype.name not in NUMBERS[field]):
             found = f"{name} of {dtype} with numbers in field {of_others[0]}"
             raise self.wire.broken(found, f"numbers of {' or '.join(NUMBERS[of_others[0]]) or 'types not read'} there")
-        if location:
-            return self._external(name, dtype, shape, external)
+        if fields.whole(14):
+            pairs = [pair.message() for pair in fields.runs(13)]
+            return self._external(name, dtype, shape, {pair.text(1): pair.text(2) for pair in pairs})
         if unpacked:
             return self._numbered(name, dtype, shape, unpacked)
+        raw = next((fields.run(field) for field in (9, 4, 10) if fields.run(field)), None)
         size_bytes = prod(shape) * dtype.itemsize
         if (raw.size_bytes if raw else 0) != size_bytes:
             found = f"{name}: shape {shape_text(tuple(shape))} in {raw.size_bytes if raw else 0} bytes"

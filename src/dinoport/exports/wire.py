@@ -7,7 +7,7 @@ read, so that weights inside a file are never copied to be looked at.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
@@ -77,6 +77,9 @@ class Run:
             self.wire.count()
             yield number, value
 
+    def message(self) -> Message:
+        return Message(self)
+
     def varints(self) -> Iterator[int]:
         """The whole numbers that these bytes are, packed; from 0 to 2^64."""
         at = self.start
@@ -84,6 +87,49 @@ class Run:
             value, at = self.wire.varint(at, self.stop)
             self.wire.count()
             yield value
+
+
+class Message:
+    """The fields of a message by number, without values of another kind than is asked for.
+
+    Of several values of a field that has one, the last counts, as in Protocol Buffers.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._fields: dict[int, list[int | float | Run]] = {}
+        for number, value in run.fields():
+            self._fields.setdefault(number, []).append(value)
+
+    @property
+    def numbers(self) -> Set[int]:
+        return self._fields.keys()
+
+    def runs(self, number: int) -> list[Run]:
+        return [value for value in self._fields.get(number, ()) if isinstance(value, Run)]
+
+    def run(self, number: int) -> Run | None:
+        return next(reversed(self.runs(number)), None)
+
+    def texts(self, number: int) -> tuple[str, ...]:
+        return tuple(run.text() for run in self.runs(number))
+
+    def text(self, number: int) -> str:
+        run = self.run(number)
+        return run.text() if run else ""
+
+    def floats(self, number: int) -> list[float]:
+        return [value for value in self._fields.get(number, ()) if isinstance(value, float)]
+
+    def wholes(self, number: int) -> Iterator[int]:
+        """Whole numbers, which may also be packed: from 0 to 2^64."""
+        for value in self._fields.get(number, ()):
+            if isinstance(value, Run):
+                yield from value.varints()
+            elif isinstance(value, int):
+                yield value
+
+    def whole(self, number: int) -> int:
+        return next((value for value in reversed(self._fields.get(number, [])) if isinstance(value, int)), 0)
 
 
 class Wire:

@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
 
 from dinoport.errors import CheckpointError
 from dinoport.files.damage import too_short
 from dinoport.shown.text import as_word
+from dinoport.tensor import BLOCK_BYTES
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
@@ -29,60 +30,60 @@ EDGE_BYTES = 1024**2
 """Of a file at each end: a safetensors header lies in the first, a zip's directory, with its checksums, in the last."""
 
 
-class ByteSource(Protocol):
-    """Random access to bytes. Safe to read from several threads."""
+class ByteSource:
+    """Random access to bytes, in no more memory than the source has bytes. Safe to read from several threads.
 
-    @property
-    def where(self) -> str:
-        """What a message calls it."""
-        ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`. Raises CheckpointError where there are fewer."""
-        ...
-
-    def readinto(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`. Raises CheckpointError where there are fewer bytes."""
-        ...
-
-    def check_unchanged(self) -> None:
-        """Raise CheckpointError if the source is not what it was when it was opened."""
-        ...
-
-    def close(self) -> None: ...
-
-
-@runtime_checkable
-class ReadsAhead(Protocol):
-    """A source that is worth telling."""
-
-    def will_read(self, spans: Iterable[tuple[int, int]]) -> None: ...
-
-
-class Readable:
-    """Reads bytes of its own through `readinto`, and never asks for more memory than the source has bytes."""
+    `where` is what a message calls it; `is_remote` says that its bytes have to be fetched.
+    """
 
     where: str
     size_bytes: int
+    is_remote: ClassVar[bool] = False
 
     def read(self, offset: int, size: int) -> bytes:
-        if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise self.too_short(offset, size)
+        """Exactly `size` bytes at `offset`. Raises CheckpointError where there are fewer."""
+        self.check_within(offset, size)
         buffer = bytearray(size)
         self.readinto(offset, memoryview(buffer))
         return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`. Raises CheckpointError where there are fewer bytes."""
         raise NotImplementedError
+
+    def blocks(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield a range in blocks, each valid until the next one is asked for. Raises as `readinto`."""
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, stop - start)))
+        for first in range(start, stop, BLOCK_BYTES):
+            part = buffer[: min(BLOCK_BYTES, stop - first)]
+            self.readinto(first, part)
+            yield part
+
+    def will_read(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Fetch what is read next ahead of its reader, where the source is remote."""
+
+    def expect(self, begin: int, end: int) -> None:
+        """Let the disk fetch these bytes meanwhile: they are read next."""
+
+    def forget(self, begin: int, end: int) -> None:
+        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
+
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if the source is not what it was when it was opened."""
+
+    def close(self) -> None:
+        """Nothing, where another source holds the bytes."""
+
+    def check_within(self, offset: int, size: int) -> None:
+        """Raise CheckpointError for bytes that the source does not have."""
+        if offset < 0 or size > max(self.size_bytes - offset, 0):
+            raise self.too_short(offset, size)
 
     def too_short(self, offset: int, size: int) -> CheckpointError:
         return too_short(self.where, f"{size} bytes at offset {offset}", f"a file of {self.size_bytes} bytes")
 
 
-class LocalFile(Readable):
+class LocalFile(ByteSource):
     """A file on disk, never mapped: reading a mapped file that shrinks kills the process."""
 
     def __init__(self, path: Path) -> None:
@@ -118,11 +119,9 @@ class LocalFile(Readable):
             raise unreadable(self.path, error) from error
 
     def expect(self, begin: int, end: int) -> None:
-        """Let the disk fetch these bytes meanwhile: they are read next."""
         self._advise(begin, end, "POSIX_FADV_WILLNEED")
 
     def forget(self, begin: int, end: int) -> None:
-        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
         self._advise(begin, end, "POSIX_FADV_DONTNEED")
 
     def _advise(self, begin: int, end: int, advice: str) -> None:
@@ -138,7 +137,7 @@ class LocalFile(Readable):
 
 
 @dataclass(frozen=True)
-class ByteRange:
+class ByteRange(ByteSource):
     """`size_bytes` bytes of another source from `start` on, as a source of their own.
 
     Its first bytes are read once and kept until values are read: torch.save has its headers there, in a dozen reads.
@@ -154,25 +153,21 @@ class ByteRange:
         return self.source.read(self.start, min(HEAD_BYTES, self.size_bytes))
 
     def read(self, offset: int, size: int) -> bytes:
-        self._check(offset, size)
+        self.check_within(offset, size)
         if offset + size <= HEAD_BYTES:
             return self._head[offset : offset + size]
         return self.source.read(self.start + offset, size)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
-        self._check(offset, len(buffer))
+        self.check_within(offset, len(buffer))
         self.__dict__.pop("_head", None)
         self.source.readinto(self.start + offset, buffer)
 
     def check_unchanged(self) -> None:
         self.source.check_unchanged()
 
-    def close(self) -> None:
-        """The source that this is a range of is closed by its owner."""
-
-    def _check(self, offset: int, size: int) -> None:
-        if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
+    def too_short(self, offset: int, size: int) -> CheckpointError:
+        return too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
 
 
 @contextmanager

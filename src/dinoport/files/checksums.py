@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from dinoport.files.byte_sources import LocalFile
-from dinoport.tensor import BLOCK_BYTES
 
 try:
     from zlib_ng.zlib_ng import crc32
@@ -21,12 +20,8 @@ def hash_file(path: Path) -> tuple[int, str]:
     """Size in bytes and hash. Raises CheckpointError for what cannot be read, or is cut meanwhile."""
     from hashlib import sha256  # and OpenSSL, which takes a while to load
 
-    digest, done = sha256(), 0
-    buffer = memoryview(bytearray(BLOCK_BYTES))
+    digest = sha256()
     with closing(LocalFile(path)) as source:
-        while done < source.size_bytes:
-            part = buffer[: min(BLOCK_BYTES, source.size_bytes - done)]
-            source.readinto(done, part)
-            digest.update(part)
-            done += len(part)
+        for block in source.blocks(0, source.size_bytes):
+            digest.update(block)
     return source.size_bytes, digest.hexdigest()

@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 MAX_VALUES = 500_000
@@ -57,12 +56,9 @@ def _check_depth(found: dict[str, object]) -> None:
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(f"two values of the name {_twice(name for name, _ in pairs)[:100]!r}")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"two values of the name {twice[:100]!r}")
     return found
-
-
-def _twice(names: Iterable[str]) -> str:
-    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def _integer(text: str) -> int:

@@ -15,9 +15,9 @@ from dinoport.codebases.transformers.told_class import with_class
 from dinoport.errors import SettingError
 from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import locate
-from dinoport.formats.adapter_folder import base_beside
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.transformers_folder import base_beside
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress

@@ -11,8 +11,7 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
-from dinoport.finding.bare_names import anchor_of
-from dinoport.finding.branches import BY_SHAPES
+from dinoport.finding.bare_names import BY_SHAPES, anchor_of
 from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
     RANKS,

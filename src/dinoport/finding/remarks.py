@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
-from dinoport.finding.completeness import SKIPPED, gaps
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.places import naming_of
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.stand_ins import walked
 from dinoport.formats.transformers_folder import REPORT
 from dinoport.mapping.decoding import Decoding
 from dinoport.request import Request, option_of
@@ -49,23 +50,16 @@ def of_branches(found: Found, key: str | None) -> list[str]:
 
 def of_unnamed(checkpoint: Checkpoint, found: Found) -> list[str]:
     """Lists of as many tensors as the model has: an average that was kept without names may be what is meant."""
-    lists: list[str] = []
-    pending: list[tuple[str, object, int]] = [("", checkpoint.tree, 0)]
-    while pending:
-        path, node, depth = pending.pop()
-        if isinstance(node, list) and 2 * sum(isinstance(each, TensorRef) for each in node) >= len(found.state.tensors):
-            lists.append(f"{path} holds {len(node)} tensors without names, perhaps an average of the model: not taken")
-        elif isinstance(node, dict) and depth < DEPTH:
-            pending += [(f"{path}.{name}".lstrip("."), each, depth + 1) for name, each in node.items()
-                        if isinstance(name, str) and name not in SKIPPED]  # fmt: skip
-    return lists
+    least = len(found.state.tensors) / 2
+    return [
+        f"{path} holds {len(node)} tensors without names, perhaps an average of the model: not taken"
+        for path, node in walked(checkpoint.tree, DEPTH)
+        if isinstance(node, list) and sum(isinstance(each, TensorRef) for each in node) >= least
+        and SKIPPED.isdisjoint(path.split("."))
+    ]  # fmt: skip
 
 
 DEPTH = 3
-
-
-def of_gaps(checkpoint: Checkpoint) -> list[str]:
-    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
 
 
 def of_the_run(checkpoint: Checkpoint) -> list[str]:

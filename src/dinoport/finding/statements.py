@@ -16,12 +16,16 @@ from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Origin, Stated, Wishes
+from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
+
+from dinoport.formats.torch.stand_ins import Opaque
 
 
 def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
@@ -72,15 +76,6 @@ def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
     from dinoport.codebases.timm.config import timm_config
 
     return timm_config(checkpoint.where, checkpoint.config)
-
-
-def said_beside(
-    where: str, timm: TimmConfig, architecture: object, request: Request, wishes: Wishes
-) -> tuple[str, ...]:
-    """What timm would make of the tensors otherwise than they are. Raises SettingError for another model's config."""
-    from dinoport.codebases.timm.contradictions import held_against
-
-    return held_against(where, timm, architecture, request, wishes)
 
 
 def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
@@ -142,3 +137,45 @@ def buffered(state: StateDict) -> Mapping[str, Stated]:
     fits = all(0 <= value <= 1 for value in mean) and all(LEAST <= value <= 1 for value in std)
     where = f"{of_mean} and {of_std} in the file"
     return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}
+
+
+LABEL_PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
+"""Where settings stand in a checkpoint, as keys joined by dots: Lightning's, mmengine's and what people write."""
+
+LABEL_NAMES = (
+    "id2label", "label2id", "class_names", "classes", "CLASSES", "label_names", "labels", "class_to_idx", "idx_to_class"
+)  # fmt: skip
+
+
+def stored_labels(
+    holder: Checkpoint, classifier: Classifier | None
+) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
+    """The names of so many classes by index, and a word on where they stand; None without any, or with two kinds."""
+    found = dict(_labels(holder.tree, classifier.classes)) if classifier else {}
+    first = next(iter(found.values()), None)
+    if first is None or any(labels != first for labels in found.values()):
+        return None, ()
+    return first, (f"{counted(len(first), 'class name')} from {next(iter(found))} in {holder.where}",)
+
+
+def _labels(tree: object, classes: int) -> Iterator[tuple[str, dict[int, str]]]:
+    from dinoport.codebases.transformers.labels import labels_of
+
+    for place in LABEL_PLACES:
+        node = tree
+        for key in place.split(".") if place else ():
+            node = _entries(node).get(key)
+        for name in LABEL_NAMES:
+            if labels := labels_of(_entries(node).get(name), classes):
+                yield f"{place}.{name}".lstrip("."), labels
+
+
+def _entries(node: object) -> Mapping[object, object]:
+    """What an object holds by name: a dict, one of a class of its own, or attributes."""
+    if isinstance(node, dict):
+        return node
+    if not isinstance(node, Opaque):
+        return {}
+    pairs = [item for item in node.items or () if isinstance(item, tuple) and len(item) == 2]
+    state = node.state if isinstance(node.state, dict) else {}
+    return {**state, **{key: value for key, value in pairs if isinstance(key, str)}}

@@ -1,11 +1,13 @@
-"""Parts of a backbone that lie under another prefix than the rest, where they would count as absent."""
+"""What lies beside a backbone: parts of it under another prefix, and what its own code may compute otherwise with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from dinoport.codebases.stranger_signs import NECK
 from dinoport.errors import CheckpointError
 from dinoport.finding.choosing import Found
 from dinoport.mapping.claims import claims_of_target
-from dinoport.model import Wishes
+from dinoport.mapping.folding import fold_names
+from dinoport.model import Origin, Setting, Wishes
 from dinoport.networks.network import Architecture, optional_names
 from dinoport.tensor import Shape
 
@@ -59,3 +61,35 @@ def refuse_strays(
             cause="state dicts that were merged, or names that were changed",
             next_step="save the state dict of the backbone on its own with torch.save",
         )
+
+
+BUILT_IN = frozenset({
+    "adapter", "adapters", "prompt", "prompts", "prompt_embeddings", "prompt_tokens", "deep_prompt_embeddings", "reins",
+    "modulation", "modulations", "injectors", "interactions", "attn_mask_probs",
+})  # fmt: skip
+"""Parts of names of what lies beside a backbone and works inside it: visual prompts, Rein's tokens, EoMT's queries."""
+
+
+def of_host(lead: tuple[str, ...], outside: Iterable[str], architecture: object) -> Iterator[Setting[str]]:
+    """What is assumed of a ViT that what holds it may compute otherwise: TransReID's patches are 16 pixels wide, every
+    12, and Depth Anything 3 gives the last norm the eps of torch's own (`dinov2/vision_transformer.py`, `block.py`).
+    """
+    if hasattr(architecture, "patch_size") and any(map(NECK.search, outside)):
+        reason = "a re-identifier's may overlap, as TransReID's do, and no tensor shows it"
+        yield Setting("patches", "side by side", Origin.ASSUMED, reason, doubted=True)
+    if lead[-2:] == IN_DEPTH_ANYTHING_3:
+        reason = "Depth Anything 3 has 1e-05 there, and no tensor shows it"
+        yield Setting("eps of the last norm", "that of all", Origin.ASSUMED, reason, doubted=True)
+
+
+IN_DEPTH_ANYTHING_3 = ("backbone", "pretrained")
+"""What stands in front of its DINOv2; Depth Anything V2, whose eps are those of a DINOv2, has `pretrained` alone."""
+
+
+def of_built_in(outside: Iterable[str]) -> list[str]:
+    """A word on what may change the backbone in the code that it comes from, though no tensor of it shows that."""
+    found = [name for name in outside if not BUILT_IN.isdisjoint(name.split("."))]
+    if not found:
+        return []
+    names = ", ".join(fold_names(found)[:3])
+    return [f"beside the backbone lies {names}: if its own code uses that inside the backbone, outputs differ"]

@@ -14,11 +14,18 @@ from weakref import WeakKeyDictionary
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
-from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, bare
-from dinoport.finding.branches import preference
+from dinoport.finding.bare_names import (
+    ANCHORS,
+    INNER,
+    LAYERS,
+    NamedTensor,
+    bare,
+    by_usual_names,
+    parted,
+    preference,
+    told_apart,
+)
 from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unnamed, unsound
-from dinoport.finding.namesakes import parted, told_apart
-from dinoport.finding.spellings import by_usual_names
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError, UsageError
-from dinoport.files.byte_sources import Readable
+from dinoport.files.byte_sources import ByteSource
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.reader import NAMES, read_safetensors
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.modules import deciding
+from dinoport.formats.torch.storages import TORCH_DTYPES
 from dinoport.shown.calls import Unnamed
-from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
+from dinoport.tensor import Array, TensorSpec
 
 PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")
 """Of torch: others keep their values in a way of their own, as quantised ones and those of several ranks do."""
@@ -74,7 +74,7 @@ def _attributes(given: object) -> Iterator[tuple[str, Mapping[str, object]]]:
             yield path, own
 
 
-class LiveBytes(Readable):
+class LiveBytes(ByteSource):
     """The bytes of the safetensors file that a state dict would be. Safe to read from several threads."""
 
     def __init__(self, where: str, state: Mapping[str, Any]) -> None:
@@ -135,8 +135,8 @@ class LiveBytes(Readable):
         from hashlib import sha256
 
         digest = sha256()
-        for offset in range(0, self.size_bytes, BLOCK_BYTES):
-            digest.update(self.read(offset, min(BLOCK_BYTES, self.size_bytes - offset)))
+        for block in self.blocks(0, self.size_bytes):
+            digest.update(block)
         return digest.hexdigest()
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, leads_nowhere, unreadable
-from dinoport.files.folders import LocalFolder, PooledFolder
-from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
+from dinoport.files.folders import FilePool, LocalFolder
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import SUFFIX, is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import below, checkpoint_within, commands_for
-from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
+from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_part, refuse_lone_shard
 from dinoport.formats.single_file import FOLDERS, read_file
 from dinoport.formats.transformers_folder import (
     INDEX,
+    adapters_below,
+    is_adapter_folder,
     is_transformers_folder,
+    read_adapter_folder,
     read_indexed,
     read_transformers_folder,
     refuse_listed,
@@ -94,7 +95,7 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_distributed_folder(path):
         from dinoport.formats.distributed.reader import read_distributed
 
-        checkpoint = read_distributed(PooledFolder(path))
+        checkpoint = read_distributed(LocalFolder(path, FilePool()))
         remarks = _strays(path, checkpoint)
         return replace(checkpoint, run=find_run_config(path), written=written_with(path), remarks=remarks)
     try:

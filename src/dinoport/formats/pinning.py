@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.values import byte_ranges
-from dinoport.tensor import BLOCK_BYTES, TensorRef
+from dinoport.tensor import TensorRef
 
 MAX_OTHER_BYTES = 2 * 1024**3
 """Of one file: two seconds of hashing. The optimizer states of a 7B model are fifty times that; they stay unpinned."""
@@ -60,7 +60,7 @@ def _pin(sources: Sequence[ByteSource], compared: Sequence[TensorRef], stopped: 
     for source in sources:
         others = list(_gaps(sorted(ranges.get(id(source), ())), source.size_bytes))
         count = sum(stop - start for start, stop in others)
-        hashed = count <= MAX_OTHER_BYTES and not isinstance(source, ReadsAhead)
+        hashed = count <= MAX_OTHER_BYTES and not source.is_remote
         digest = _hash(source, others, stopped) if hashed else None
         files.append(SourceFile(Path(source.where).name, source.size_bytes, count, digest))
     return tuple(files)
@@ -81,12 +81,9 @@ def _hash(source: ByteSource, ranges: Iterable[Range], stopped: Event) -> str:
     from hashlib import sha256
 
     digest = sha256()
-    buffer = memoryview(bytearray(BLOCK_BYTES))
     for begin, stop in ranges:
-        for start in range(begin, stop, BLOCK_BYTES):
+        for block in source.blocks(begin, stop):
             if stopped.is_set():
                 return ""
-            part = buffer[: min(BLOCK_BYTES, stop - start)]
-            source.readinto(start, part)
-            digest.update(part)
+            digest.update(block)
     return digest.hexdigest()

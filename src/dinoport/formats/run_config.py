@@ -4,6 +4,7 @@ Both codebases write it into the run's output folder, above `eval/<iteration>/te
 `ckpt/<iteration>/`. It is read as plain data, within limits; one that cannot be read never stops a conversion.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import LocalFile
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.files.names import is_name, short_text
 
 NAME = "config.yaml"
@@ -157,24 +158,18 @@ def parse_run_config(where: str, data: bytes) -> RunConfig | None:
     return RunConfig(where, values, problem) if problem is not None or _is_training_config(values) else None
 
 
-def _twice(node: Any) -> str | None:
-    """A key that stands twice in one mapping of a YAML document."""
-    pending = [node]
-    while pending:
-        node = pending.pop()
-        if isinstance(node.value if node else None, str | None):
-            continue
-        pairs = [each for each in node.value if isinstance(each, tuple)]
-        keys = [key.value for key, _ in pairs if isinstance(key.value, str)]
-        if len(set(keys)) < len(keys):
-            return max(keys, key=keys.count)
-        pending += [value for _, value in pairs] if pairs else node.value
-    return None
-
-
 def _parse(data: bytes) -> tuple[Mapping[str, object], str | None]:
     """The settings, or why they cannot be read."""
     import yaml
+
+    class Once(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+        """Refuses two values of a name, as OmegaConf does, by which the run read the file."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            for name, count in Counter(key.value for key, _ in node.value if isinstance(key.value, str)).items():
+                if count > 1:
+                    raise ValueError(f"it says {short_text(name)} twice")
+            return super().construct_mapping(node, deep)
 
     try:
         text = data.decode("utf-8")
@@ -186,13 +181,7 @@ def _parse(data: bytes) -> tuple[Mapping[str, object], str | None]:
             long = isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR_CHARACTERS
             if count > MAX_EVENTS or depth > MAX_DEPTH or long:
                 return {}, "it is larger or deeper than any training config"
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if twice := _twice(node):
-            return (
-                {},
-                f"it says {short_text(twice)} twice",
-            )  # of which OmegaConf, by which the run read it, takes neither
-        values = yaml.load(text, Loader=yaml.SafeLoader)
+        values = Once(text).get_single_data()
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         return {}, " ".join(str(error).split())[:160] or type(error).__name__
     return (values, None) if isinstance(values, dict) else ({}, "it holds no settings")

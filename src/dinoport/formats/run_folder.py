@@ -1,18 +1,15 @@
 """The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.folders import LocalFolder
+from dinoport.files.folders import LocalFolder, refuse_leaving
 from dinoport.files.json_text import parse_object
-from dinoport.files.links import refuse_leaving
-from dinoport.formats.adapter_folder import is_adapter_folder
-from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
-from dinoport.formats.shards import RANK_FILE, SHARD
-from dinoport.formats.transformers_folder import is_timm_folder, is_transformers_folder
+from dinoport.formats.shards import RANK_FILE, SHARD, module_within
+from dinoport.formats.transformers_folder import is_adapter_folder, is_timm_folder, is_transformers_folder
 from dinoport.shown.calls import FOLDER, OUT, runnable
 from dinoport.shown.text import listed
 
@@ -128,7 +125,7 @@ def checkpoints_within(folder: Path) -> list[Path]:
     """All checkpoints of a run, the latest first: whole teachers and distributed ones, else whatever may be one."""
     found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
     found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
-    found = found or [path for path in _matches(folder, TRAINER) if path.is_dir() and _is_saved(path)]
+    found = found or [path for path in _matches(folder, TRAINER) if _is_saved(path)]
     found = found or [path for path in _matches(folder, OTHERS) if path.is_file() and not _is_part(path)]
     found = found or [path for path in (module_within(folder),) if path]
     for path in found:
@@ -138,16 +135,21 @@ def checkpoints_within(folder: Path) -> list[Path]:
 
 def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
     """A word on what was chosen, where more in the folder looks like a checkpoint."""
-    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file() and not _is_part(path)]
-    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
-    others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
+    others = [str(path.relative_to(folder)) for path in also_within(folder, [chosen])]
     if not others:
         return ()
     return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed(others, FEW)}",)
 
 
+def also_within(folder: Path, taken: Collection[Path]) -> list[Path]:
+    """What else in a run's folder, or one folder below, looks like a checkpoint."""
+    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file() and not _is_part(path)]
+    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
+    return [path for path in sorted(found) if not {path, path.parent} & {*taken}]
+
+
 def _is_saved(path: Path) -> bool:
-    return is_adapter_folder(path) or is_transformers_folder(LocalFolder(path))
+    return path.is_dir() and (is_adapter_folder(path) or is_transformers_folder(LocalFolder(path)))
 
 
 def _is_part(path: Path) -> bool:
@@ -155,11 +157,13 @@ def _is_part(path: Path) -> bool:
     shard, rank = SHARD.fullmatch(path.name), RANK_FILE.fullmatch(path.name)
     if rank:
         return any(path.with_name(f"{rank['start']}.rank_{lower}.pth").is_file() for lower in range(int(rank["rank"])))
-    return bool(BESIDE.fullmatch(path.name) or (shard and int(shard["count"]) > 1 and _index_of(path, shard).is_file()))
-
-
-def _index_of(path: Path, shard: re.Match[str]) -> Path:
-    return path.with_name(f"{shard['start']}{shard['end'] or ''}.index.json")
+    if (
+        shard
+        and int(shard["count"]) > 1
+        and path.with_name(f"{shard['start']}{shard['end'] or ''}.index.json").is_file()
+    ):
+        return True
+    return BESIDE.fullmatch(path.name) is not None
 
 
 def _matches(folder: Path, patterns: tuple[str, ...]) -> list[Path]:

@@ -51,8 +51,9 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         found = "a safetensors file and a torch file"
         raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
-        if _first_member(start).endswith(b".npy"):
-            from dinoport.formats.numpy.npz import read_npz
+        name_bytes = int.from_bytes(start[26:28], "little")
+        if start[30 : 30 + name_bytes].endswith(b".npy"):  # what its first member is called
+            from dinoport.formats.npz import read_npz
 
             return "NumPy .npz file", read_npz(source)
         return "torch zip file", read_torch_zip(source)
@@ -76,12 +77,6 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if source.where.endswith(".safetensors"):  # only to say what is wrong with it
         return "safetensors file", read_safetensors(source)
     return _read_text(source, start)
-
-
-def _first_member(start: bytes) -> bytes:
-    """The name of the first member of a zip file that begins so."""
-    name_bytes = int.from_bytes(start[26:28], "little")
-    return start[30 : 30 + name_bytes]
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:

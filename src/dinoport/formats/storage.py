@@ -16,13 +16,13 @@ from dinoport.files.damage import too_short
 from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Storage:
     """`size_bytes` bytes of `source`. Where they begin is found out when they are first wanted.
 
     `crc32` is the checksum that the file itself holds for them. `extent` gives a span of the source that surely holds
     them, and hardly more, where that is known without reading. `doubt` names a step of the file that may change the
-    bytes as it is loaded: then they are not what a tensor holds, and are not read.
+    bytes as it is loaded: then they are not what a tensor holds, and are not read. It is set once the pickle was read.
     """
 
     source: ByteSource
@@ -31,7 +31,7 @@ class Storage:
     locate: Callable[[], int] = field(repr=False)
     crc32: int | None = None
     extent: Callable[[], tuple[int, int]] | None = field(default=None, repr=False)
-    doubt: Callable[[], str | None] = field(default=lambda: None, repr=False)
+    doubt: str | None = None
     _sum: _RunningSum = field(default_factory=lambda: _RunningSum(), repr=False)
 
     @cached_property
@@ -46,12 +46,12 @@ class Storage:
 
     def refuse_doubt(self) -> None:
         """Raise CheckpointError where loading the file may change these bytes."""
-        if step := self.doubt():
+        if self.doubt:
             raise CheckpointError(
                 f"{self.source.where} may change a tensor while it is loaded",
                 where=self.label,
                 expected="tensors that stay what their bytes in the file are",
-                found=f"{step}, which can reach the tensor; what it does is not known here",
+                found=f"{self.doubt}, which can reach the tensor; what it does is not known here",
                 cause="a training loop's object that was saved with the weights, or a file that was made to mislead",
                 next_step="load it where you trust it, and save the state dict alone with torch.save",
             )

@@ -3,13 +3,13 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from dinoport.errors import FolderError
 from dinoport.files.census import Census, take_census
-from dinoport.tensor import Array, TensorRef, TensorSpec, dtype_name
+from dinoport.tensor import Array, TensorSpec, dtype_name
 
 
 class Writable(Protocol):
@@ -23,31 +23,24 @@ class Writable(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class AsRead:
-    """A tensor on its way into a file, as it lies in another."""
-
-    tensor: TensorRef
-
-    @property
-    def target(self) -> TensorSpec:
-        return TensorSpec(self.tensor.name, self.tensor.dtype, self.tensor.shape)
-
-    def blocks(self) -> Iterator[Array]:
-        return self.tensor.blocks()
-
-
-def as_read(tensors: Mapping[str, TensorRef]) -> list[AsRead]:
-    """The tensors of one file for another, under these names."""
-    return [AsRead(tensor.renamed(name)) for name, tensor in tensors.items()]
-
-
 def specs(tensors: Sequence[Writable]) -> list[TensorSpec]:
     """What is announced. Raises RuntimeError for two tensors of one name, of which a file could hold but one."""
     names = Counter(tensor.target.name for tensor in tensors)
     if twice := [name for name, count in names.items() if count > 1]:
         raise RuntimeError(f"would be written twice: {', '.join(twice)}")
     return [tensor.target for tensor in tensors]
+
+
+def dtype_called(spec: TensorSpec, names: Mapping[np.dtype[Any], str], files: str) -> str:
+    """What some files call the dtype of a tensor. Raises FolderError for one that they do not hold."""
+    if spec.dtype not in names:
+        raise FolderError(
+            f"{spec.name} has a dtype that {files}",
+            expected=", ".join(map(dtype_name, names)),
+            found=dtype_name(spec.dtype),
+            next_step="store it as one of these in the source",
+        )
+    return names[spec.dtype]
 
 
 def stream(tensor: Writable, census: dict[str, Census]) -> Iterator[memoryview]:

@@ -1,4 +1,4 @@
-"""A folder of Hugging Face Transformers: config.json, and weights in one file or in several with an index."""
+"""A folder of Hugging Face Transformers or of PEFT: a config, and weights in one file or in several with an index."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +31,10 @@ INDEX = ".index.json"
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
 
-READ_BESIDE = ("adapter_config.json", "processor_config.json")
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+"""What PEFT saves of an adapter, whose base lies elsewhere."""
+
+READ_BESIDE = (ADAPTER_CONFIG, "processor_config.json")
 """Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
 
 OF_TIMM = "folder of timm"
@@ -216,3 +219,34 @@ def _close(files: Files) -> None:
 
 def _sources(files: Files) -> tuple[ByteSource, ...]:
     return tuple(file for file in files.values() if not isinstance(file, bytes))
+
+
+def is_adapter_folder(path: Path) -> bool:
+    return (path / ADAPTER_CONFIG).is_file() and any((path / name).is_file() for name in ADAPTER_WEIGHTS)
+
+
+def read_adapter_folder(path: Path) -> Checkpoint:
+    """Open an adapter. Raises CheckpointError for a config that is not a JSON object."""
+    folder = LocalFolder(path)
+    config = _object(folder, ADAPTER_CONFIG, {})
+    name = next(name for name in ADAPTER_WEIGHTS if (path / name).is_file())
+    source = folder.open(name)
+    with closed_on_error(source.close):
+        tree = read_file(source)[1]
+    others = ", ".join(each.name for each in adapters_below(path))
+    said = f"the adapter in {path} itself was taken; others there: {others}"
+    return Checkpoint(str(path), "folder of PEFT", tree, (source,), adapter=config, remarks=(said,) if others else ())
+
+
+def adapters_below(path: Path) -> list[Path]:
+    """The adapters that PEFT saved in folders of their own names: each but the one that is called `default`."""
+    return sorted(each for each in path.iterdir() if is_adapter_folder(each))
+
+
+def base_beside(path: Path, config: object) -> Path | None:
+    """The base that an adapter's config names, where it lies beside the adapter; no other place is followed."""
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        return None
+    around, place = path.resolve().parent, (path / name).resolve()
+    return place if place.exists() and place.is_relative_to(around) and place != path.resolve() else None

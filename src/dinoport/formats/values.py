@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteRange, ByteSource, LocalFile, ReadsAhead
+from dinoport.files.byte_sources import ByteRange, ByteSource
 from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
@@ -159,31 +159,13 @@ def is_one(tensor: TensorRef, other: TensorRef) -> bool:
 
 def announce(tensors: Iterable[TensorRef]) -> None:
     """Tell remote sources that these tensors will be read, in this order, so that they fetch ahead of the reader."""
-    spans: dict[int, tuple[ReadsAhead, list[tuple[int, int]]]] = {}
+    spans: dict[int, tuple[ByteSource, list[tuple[int, int]]]] = {}
     for tensor in tensors:
         for source, start, stop in extents(tensor.values):
-            if isinstance(source, ReadsAhead):
+            if source.is_remote:
                 spans.setdefault(id(source), (source, []))[1].append((start, stop))
     for remote, wanted in spans.values():
         remote.will_read(wanted)
-
-
-def expect(tensor: TensorRef) -> None:
-    """Tell local files that a tensor is read next."""
-    for source, begin, end in _in_local_files(tensor):
-        source.expect(begin, end)
-
-
-def forget(tensor: TensorRef) -> None:
-    """Tell local files that a tensor is not read again soon."""
-    for source, begin, end in _in_local_files(tensor):
-        source.forget(begin, end)
-
-
-def _in_local_files(tensor: TensorRef) -> Iterator[tuple[LocalFile, int, int]]:
-    for source, begin, end in byte_ranges(tensor.values):
-        if isinstance(source, LocalFile):
-            yield source, begin, end
 
 
 def stored_tensor(

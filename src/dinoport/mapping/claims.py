@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from dinoport.mapping.pattern import Bindings
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Bindings, Rule
 from dinoport.tensor import Shape
 
 
@@ -55,8 +54,6 @@ def only_claim(name: str, claims: list[Claim], problems: list[Problem]) -> Claim
 
 def compare_shapes(found: Mapping[str, Shape], expected: Mapping[str, Shape]) -> list[Problem]:
     """What is missing, and what has another shape than the model of these sizes has."""
-    problems = [Problem(name, "is missing") for name in expected if name not in found]
-    for name, shape in expected.items():
-        if name in found and found[name] != shape:
-            problems.append(Problem(name, f"has shape {found[name]} where {shape} was expected"))
-    return problems
+    missing = [Problem(name, "is missing") for name in expected if name not in found]
+    unlike = {name: shape for name, shape in expected.items() if found.get(name, shape) != shape}
+    return missing + [Problem(name, f"has shape {found[name]} where {unlike[name]} was expected") for name in unlike]

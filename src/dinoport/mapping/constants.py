@@ -32,6 +32,13 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Count(Constant):
+    """A whole number, whatever dtype the tensors around it have."""
+
+    dtype: ClassVar[np.dtype[Any] | None] = np.dtype(np.int64)
+
+
+@dataclass(frozen=True)
 class Listed:
     """A vector of float32 values, and in words what they are."""
 

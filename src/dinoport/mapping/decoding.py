@@ -6,15 +6,15 @@ left aside for a reason; else it is a problem.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
+from dinoport.mapping.computation import is_merged
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.encoding import common_dtype, declared_step
-from dinoport.mapping.merging import is_merged
 from dinoport.mapping.operations import Kind, Rows, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Span, Step
 from dinoport.mapping.rule import Rule, copy
@@ -108,15 +108,14 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
 
 def second_names(rules: Sequence[Rule], steps: Mapping[str, Step]) -> dict[str, Step]:
     """The steps of tensors that the canonical model has under two names, under the second."""
-    return {alias.target.name: alias for rule in rules if rule.alias for alias in _aliases(rule, steps)}
-
-
-def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:
-    """The steps of the tensors that have a second name, under that name."""
-    for step in list(steps.values()):
-        bindings = rule.alias.match(step.target.name) if rule.alias else None
-        if bindings is not None and rule.source:
-            yield replace(step, target=step.target._replace(name=rule.source.fill(bindings)))
+    found: dict[str, Step] = {}
+    for rule in rules:
+        for step in steps.values() if rule.alias else ():
+            bindings = rule.alias.match(step.target.name) if rule.alias else None
+            if bindings is not None and rule.source:
+                name = rule.source.fill(bindings)
+                found[name] = replace(step, target=step.target._replace(name=name))
+    return found
 
 
 def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems: list[Problem]) -> Step | None:

@@ -8,8 +8,7 @@ import numpy as np
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.values import byte_ranges
-from dinoport.mapping.computation import Computed
-from dinoport.mapping.merging import Merged
+from dinoport.mapping.computation import Computed, Merged
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 
@@ -131,7 +130,7 @@ class _StepValues(Computed):
 
 
 def computed(tensor: TensorRef) -> Step:
-    """A canonical tensor whose values are computed from those of others."""
+    """A tensor with its own values, which may be computed from those of others."""
     spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
     return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,13 +102,7 @@ def check_place(folder: Path) -> None:
         named = sorted(path for path in folder.iterdir() if NAMES.fullmatch(path.name)) if there == folder else []
     _refuse_links(folder, [path.name for path in named])
     foreign = [path.name for path in named if path.is_file() and not _is_ours(path)]
-    if foreign:
-        raise FolderError(
-            f"{foreign[0]} was not drawn by dinoport, and a picture might be written over it",
-            where=str(folder / foreign[0]),
-            found=f"{len(foreign)} such files" if len(foreign) > 1 else None,
-            next_step="move it away, or choose another folder with `out`",
-        )
+    _refuse(folder, foreign, "was not drawn by dinoport, and a picture might be written over it", "move it away")
 
 
 def _is_ours(path: Path) -> bool:
@@ -116,16 +110,20 @@ def _is_ours(path: Path) -> bool:
         return MARK in file.read(MARKED_WITHIN_BYTES)
 
 
+def _refuse(folder: Path, names: Sequence[str], why: str, mend: str) -> None:
+    if names:
+        raise FolderError(
+            f"{names[0]} {why}",
+            where=str(folder / names[0]),
+            found=f"{len(names)} such files" if len(names) > 1 else None,
+            next_step=f"{mend}, or choose another folder with `out`",
+        )
+
+
 def _refuse_links(folder: Path, names: Iterable[str]) -> None:
     """What a link leads to is not a picture of ours to write over."""
     links = [name for name in names if (folder / name).is_symlink()]
-    if links:
-        raise FolderError(
-            f"{links[0]} is a link, and a picture would be written over what it leads to",
-            where=str(folder / links[0]),
-            found=f"{len(links)} such links" if len(links) > 1 else None,
-            next_step="remove it, or choose another folder with `out`",
-        )
+    _refuse(folder, links, "is a link, and a picture would be written over what it leads to", "remove it")
 
 
 def _notes(seen: Seen) -> list[str]:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dinoport.codebases.running import LoadingProof
+from dinoport.codebases.timm import running as of_timm
+from dinoport.codebases.timm.running import TimmRunner
 from dinoport.codebases.timm.signs import is_timm_config
+from dinoport.codebases.transformers import running as of_transformers
 from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE
 from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
+from dinoport.codebases.transformers.running import ClassRunner
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
+from dinoport.finding.models import read_model
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
-from dinoport.proofs.known_folder import known_folder, refuse_beside, refuse_foreign
-from dinoport.request import MAX_IMAGE_SIZE
+from dinoport.proofs.known_folder import known_folder, refuse_beside
+from dinoport.request import MAX_IMAGE_SIZE, Request
 from dinoport.shown.calls import FOLDER, SOURCE, Blank, call
 from dinoport.shown.text import value_text
 from dinoport.tensor import Array
@@ -56,45 +64,66 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
     that pictures do not fit.
     """
     on_progress(READING, 0, 0)
-    if (config := _timm_config(folder)) is not None:
-        return _see_by_timm(folder, str(config["architecture"]), picture, size, dtype, on_progress)
-    config = checked_config(folder)
+    with ExitStack() as files:
+        config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else {}
+        given = _of_timm(folder, config) if is_timm_config(config) else _of_transformers(folder, config, files)
+        levels, values = _prepared(picture, size, given.cell, *given.statistics)
+        on_progress(IMPORTING, 0, 0)
+        import torch  # once nothing of the folder is refused any more
+
+        on_progress(LOADING, 0, 0)
+        model = _load(given, folder, dtype)
+    on_progress(RUNNING, 0, 0)
+    images = torch.from_numpy(values).to(getattr(torch, dtype))
+    with torch.inference_mode(), given.code.kept_attention(model) as rows, _refused(folder, "run on a picture"):
+        outputs = given.code.outputs_of(model, images)
+    resampled = given.positions_for is not None and levels.shape[:2] != (given.positions_for,) * 2
+    seen = Seen(levels, given.cell, levels, None, resampled, given.kind, given.library)
+    return _seen(folder, outputs, rows[-1] if rows else None, seen)
+
+
+class _Given(NamedTuple):
+    """A folder's model before it is loaded: its `runner`, how it is loaded in a dtype, and the code that runs it.
+
+    `statistics` are means and deviations of pixels; its position table is for a side of `positions_for` pixels, which
+    is None where it has no table.
+    """
+
+    runner: ClassRunner | TimmRunner
+    load: Callable[[str], LoadingProof]
+    code: ModuleType
+    cell: int
+    statistics: tuple[Array, Array]
+    positions_for: object
+    kind: str
+    library: str
+
+
+def _of_transformers(folder: Path, config: Mapping[str, Any], files: ExitStack) -> _Given:
+    """A folder of Transformers, which is given what is known of it."""
+    refuse_unfit(folder, config)
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
-    cell = form.cell or _patch_size(config)
-    levels, values = _prepared(picture, size, cell, *statistics(folder))
-    on_progress(IMPORTING, 0, 0)
-    import torch  # once nothing of the folder is refused any more
-
-    from dinoport.codebases.transformers.running import kept_attention, outputs_of
-
-    with open_checkpoint(folder) as checkpoint, known_folder(folder, config, checkpoint.tensors) as known:
-        on_progress(LOADING, 0, 0)
-        model = _load(known, CLASS_OF_TYPE[kind], dtype, folder)
-    on_progress(RUNNING, 0, 0)
-    images = torch.from_numpy(values).to(model.dtype)
-    with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
-        outputs = outputs_of(model, images)
-    native = config.get("image_size")
-    resampled = form.has_table and levels.shape[:2] != (native, native)
-    return _seen(folder, outputs, rows[-1] if rows else None, Seen(levels, cell, levels, None, resampled, kind))
+    cell, pixels = form.cell or _patch_size(config), statistics(folder)
+    checkpoint = files.enter_context(open_checkpoint(folder))
+    known = files.enter_context(known_folder(folder, config, checkpoint.tensors))
+    runner, native = ClassRunner(known, CLASS_OF_TYPE[kind]), config.get("image_size", "")
+    positions_for = native if form.has_table else None
+    return _Given(runner, runner.load, of_transformers, cell, pixels, positions_for, kind, "Transformers")
 
 
-def _see_by_timm(folder: Path, builder: str, picture: Image, size: int, dtype: str, on_progress: Progress) -> Seen:
-    """The same of a folder of timm."""
-    from dinoport.pictures.of_timm import loaded, model_of
-
-    model = model_of(folder)
+def _of_timm(folder: Path, config: Mapping[str, Any]) -> _Given:
+    """A folder of timm, which is asked for what is known here alone. Raises DinoportError as a conversion does."""
+    with open_checkpoint(folder) as checkpoint:
+        model, _ = read_model(checkpoint, Request())
     architecture, transform = model.architecture, model.preprocessing
-    statistics = (np.array(each) for each in (transform.mean, transform.std))
-    levels, values = _prepared(picture, size, architecture.cell, *statistics)
-    on_progress(LOADING, 0, 0)
-    run = loaded(folder, builder, model, dtype)
-    on_progress(RUNNING, 0, 0)
-    with _refused(folder, "run on a picture"):
-        outputs, row = run(values)
-    resampled = bool(architecture.positions) and levels.shape[:2] != (architecture.image_size,) * 2
-    return _seen(folder, outputs, row, Seen(levels, architecture.cell, levels, None, resampled, builder, "timm"))
+    _refuse_channels(folder, architecture.channels)
+    builder = str(config["architecture"])
+    runner = TimmRunner(folder, builder)
+    load = partial(runner.load, any_size=hasattr(architecture, "depth"))
+    positions_for = architecture.image_size if architecture.positions else None
+    statistics = (np.array(transform.mean), np.array(transform.std))
+    return _Given(runner, load, of_timm, architecture.cell, statistics, positions_for, builder, "timm")
 
 
 def _prepared(picture: Image, size: int, cell: int, mean: Array, std: Array) -> tuple[Array, Array]:
@@ -167,15 +196,8 @@ def holding(attention: Array, mass: float) -> Array:
     return mask.reshape(attention.shape)
 
 
-def _timm_config(folder: Path) -> Mapping[str, Any] | None:
-    """The config of a folder of timm; None for any other folder."""
-    config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else {}
-    return config if is_timm_config(config) else None
-
-
-def checked_config(folder: Path) -> Mapping[str, Any]:
-    config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else None
-    if config is None:
+def refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:
+    if not config:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
@@ -195,15 +217,16 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
             found=CLASS_OF_TYPE[kind],
             next_step="convert the source again without `class`, and visualize that folder",
         )
-    if config.get("num_channels", 3) != 3:
+    _refuse_channels(folder, config.get("num_channels", 3))
+    refuse_beside(folder)
+
+
+def _refuse_channels(folder: Path, channels: object) -> None:
+    if channels != 3:
         raise SettingError(
-            f"{folder} takes {config['num_channels']} channels, and pictures have three",
+            f"{folder} takes {channels} channels, and pictures have three",
             next_step="run the model on arrays of your own",
         )
-    with open_checkpoint(folder) as checkpoint:
-        refuse_foreign(folder, config, checkpoint.tensors)
-    refuse_beside(folder)
-    return config
 
 
 def _patch_size(config: Mapping[str, Any]) -> int:
@@ -241,38 +264,22 @@ def _fits_colours(value: Any, *, positive: bool) -> bool:
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 
 
-def _load(known: Path, class_name: str, dtype: str, folder: Path) -> Any:
-    """The model without its classifier, by its class, from what is `known` of the folder."""
-    import torch
-    import transformers
-
-    from dinoport.codebases.transformers.running import attention_for, quiet
-
-    with quiet, _refused(folder, "loaded"):
-        model, info = getattr(transformers, class_name).from_pretrained(
-            known,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=getattr(torch, dtype),
-            **attention_for(class_name),
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # Transformers then names them, and so do we
+def _load(given: _Given, folder: Path, dtype: str) -> Any:
+    """The model without its classifier. Raises SettingError where it is not what the folder's files hold."""
+    found = LoadingProof("", "", absent=given.runner.absent) if given.runner.absent else given.load(dtype)
+    if found.absent:
+        raise SettingError(f"{folder} cannot be drawn here", found=found.absent)
+    kinds = (("does not fit", found.mismatched), ("is missing", found.missing), ("has no place", found.unexpected))
+    wrong = [f"{name} {words}" for words, names in kinds for name in names if not name.startswith(_NOT_DRAWN)]
+    if wrong or found.failure:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise SettingError(
+            f"the model in {folder} is not what its files hold",
+            found=(found.failure or wrong[0] + more).partition("\n")[0],
+            cause="config.json was changed, or belongs to another model",
+            next_step=_NEXT_STEP,
         )
-    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
-    for words, names in (
-        ("does not fit", mismatched),
-        ("is missing", info["missing_keys"]),
-        ("has no place", info["unexpected_keys"]),
-    ):
-        wrong = sorted(name for name in map(str, names) if not name.startswith(_NOT_DRAWN))
-        if wrong:
-            raise SettingError(
-                f"the model in {folder} is not what its files hold",
-                found=f"{wrong[0]} {words}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""),
-                cause="config.json was changed, or belongs to another model",
-                next_step=_NEXT_STEP,
-            )
-    return model.eval()
+    return given.runner.model
 
 
 _NOT_DRAWN = ("pooler.", "classifier.", "embeddings.mask_token")

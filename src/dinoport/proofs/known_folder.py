@@ -18,8 +18,8 @@ from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
-from dinoport.formats.stream import as_read
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
+from dinoport.mapping.plan import computed
 from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.shown.text import value_text
 from dinoport.tensor import TensorRef
@@ -90,7 +90,7 @@ def _give_weights(folder: Path, known: Path, tensors: Mapping[str, TensorRef]) -
             _link(folder / shard, known / shard)
         write_json(known / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
     else:
-        write_safetensors(known / WEIGHTS[0], as_read(tensors))
+        write_safetensors(known / WEIGHTS[0], [computed(each) for each in tensors.values()])
 
 
 def _link(path: Path, link: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.formats.values import expect
+from dinoport.formats.values import byte_ranges
 from dinoport.tensor import BFLOAT16, TensorRef
 
 LARGE_BYTES = 2**24
@@ -32,7 +32,8 @@ class Weights(Mapping[str, Any]):
 
         tensor = self.tensors[name]
         if name in self._next:
-            expect(self.tensors[self._next[name]])
+            for source, begin, end in byte_ranges(self.tensors[self._next[name]].values):
+                source.expect(begin, end)
         if self.cast is None or name in self.kept:
             return torch.from_numpy(tensor.read(np.dtype(np.float64)))
         return torch_tensor(tensor).to(getattr(torch, self.cast.name)).to(torch.float64)

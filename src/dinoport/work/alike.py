@@ -12,7 +12,7 @@ from typing import Any
 from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step
-from dinoport.model import Model
+from dinoport.model import Model, Origin, Setting
 
 NEUTRAL = {
     re.compile(r"blocks\.\d+\.ls\d\.gamma"): ones,
@@ -39,6 +39,17 @@ def alike(source: Model, target: Model) -> Model:
     steps = {**{name: step for name, step in own.items() if name not in left}, **added}
     architecture = _with_parts(source.architecture, steps.keys())
     return replace(source, architecture=architecture, decoding=replace(source.decoding, steps=steps))
+
+
+def with_transform_of(source: Model, target: Model) -> Model:
+    """A source that states no transform, with the target's, where a conversion would give it another."""
+    own, said = source.preprocessing, target.preprocessing
+    differ = any(getattr(own, name) != getattr(said, name) for name in ("resize", "crop", "resample", "mean", "std"))
+    if own.stored or not said.stored or not differ:
+        return source
+    reason = f"the source says none, and a conversion takes another: {own.reason}"
+    doubt = Setting("transform of pictures", "the target's", Origin.ASSUMED, reason, doubted=True)
+    return replace(source, preprocessing=said, settings=(*source.settings, doubt))
 
 
 def _neutral(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.checksums import hash_file
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.files.names import is_name
 from dinoport.files.output_file import WrittenFile
 from dinoport.finding.sources import IMAGENET

@@ -24,7 +24,7 @@ from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
 from dinoport.formats.transformers_folder import PROCESSOR
-from dinoport.formats.values import forget
+from dinoport.formats.values import byte_ranges
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.plan import carried_whole, computed, sources
@@ -77,7 +77,8 @@ def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str,
         if not _stays_in_memory(conversion):
             for side in (source, target):
                 for tensor in sources([side.steps[name] for name in found]).values():
-                    forget(tensor)
+                    for held, begin, end in byte_ranges(tensor.values):
+                        held.forget(begin, end)
         return found
 
 
@@ -113,7 +114,7 @@ def source_side(conversion: Conversion, checks: Checks) -> Iterator[Side]:
         yield Side(model)
         return
     from dinoport.codebases.transformers.running import ClassRunner
-    from dinoport.formats.remote.copying import on_disk
+    from dinoport.formats.remote.opening import on_disk
     from dinoport.proofs.known_folder import known_folder
 
     with ExitStack() as files:

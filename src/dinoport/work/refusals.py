@@ -107,12 +107,13 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
     untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
     unused = [name for name in untaken if name in asked and name not in claimed]
     if of_folder and unused:
+        step = "leave them out; convert the original again for another folder"
         raise SettingError(
             "the way back follows from the folder alone, and takes no options of a conversion"
             if request.to == "original"
             else "a folder of Transformers says itself what these options say of a checkpoint",
             found=", ".join(f"`{name}`" for name in unused),
-            next_step="leave them out; convert the original again for another folder",
+            next_step="give the original's checkpoint as SOURCE: a head goes with that alone" if request.head else step,
         )
 
 

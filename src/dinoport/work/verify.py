@@ -21,7 +21,7 @@ from dinoport.errors import (
     printable,
 )
 from dinoport.exports.place import exported_at
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.opening import open_checkpoint
@@ -41,7 +41,7 @@ from dinoport.shown.address import shown_source
 from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.shown.text import listed
 from dinoport.work import integrity, past_report
-from dinoport.work.alike import alike
+from dinoport.work.alike import alike, with_transform_of
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import refuse_to_guess, request_of
 from dinoport.work.prepare import planned_for, prepare
@@ -94,6 +94,10 @@ def verify_place(
 def _made_alike(conversion: Conversion, beside: Model, target: Checkpoint, planned: Request) -> Conversion:
     """The conversion that gives the target's form of a model that computes the same, if there is one."""
     model = alike(conversion.model, beside)
+    source = conversion.checkpoint
+    silent = source.config is None and not source.vouched and not conversion.located.genuine(model.family.name)
+    theirs = target.report is None and not record_of(target.config or {})  # what we wrote has the source's
+    model = with_transform_of(model, beside) if silent and theirs else model
     form = class_name_of(target.config or {}) if planned.to == "transformers" else ""
     for request in (replace(planned, class_name=form), planned) if form else (planned,):
         with suppress(SettingError, PlanError, UnknownModelError):

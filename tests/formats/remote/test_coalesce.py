@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dinoport.files.remote.coalesce import REQUEST_BYTES, WASTE, coalesce
+from dinoport.files.remote.fetching import REQUEST_BYTES, WASTE, coalesce
 
 SPANS = st.lists(st.tuples(st.integers(0, 10**8), st.integers(0, 10**7)).map(lambda pair: (pair[0], sum(pair))))
 

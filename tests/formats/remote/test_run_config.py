@@ -8,8 +8,7 @@ import pytest
 
 from dinoport import api
 from dinoport.files.remote import patience
-from dinoport.formats.remote.opening import open_remote
-from dinoport.formats.remote.run_config import find_run_config
+from dinoport.formats.remote.opening import find_run_config, open_remote
 from dinoport.formats.run_config import MAX_BYTES
 from dinoport.request import Request
 from tests.goldens import FOLDER

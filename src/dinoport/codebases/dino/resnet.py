@@ -1,17 +1,41 @@
 """Read DINO's ResNet-50: its names are torchvision's, its sizes fixed."""
 
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from collections.abc import Mapping, Sequence
+
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading, canonical_rules
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import Problem, compare_shapes
+from dinoport.mapping.constants import Count
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.resnet.architecture import ResNet
+from dinoport.tensor import Shape
 
 FIXED = {"stride": "in the 3×3", "dilation": "none", "BatchNorm eps": 1e-5}
 """What torchvision's ResNet-50 computes with, and no tensor shows."""
+
+
+COUNT = "num_batches_tracked"
+UNCOUNTED = "a frozen BatchNorm counts no batches, and no output depends on how many"
+
+FROZEN = Setting(
+    "frozen BatchNorm",
+    "eps 1e-05, not dilated",
+    Origin.ASSUMED,
+    "detectors of torchvision have eps 0, DETR-DC5 dilates, and no tensor shows it",
+    doubted=True,
+)
+
+
+def written(names: Mapping[str, Shape] | Sequence[str], classifier: str | None) -> tuple[Rule, ...]:
+    """The names are the canonical ones. A frozen BatchNorm, which computes the same, has one tensor less."""
+    counts = (f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var"))
+    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts if count not in names]
+    return (*canonical_rules(names, classifier), *frozen)
 
 
 def read(evidence: Evidence) -> Reading:
@@ -24,10 +48,12 @@ def read(evidence: Evidence) -> Reading:
         classifier=Classifier(Features.POOLED, rows[0]) if rows else None,
         image_size=(evidence.preprocessing or EVALUATION).size,
     )
+    frozen = any(name.endswith(COUNT) for name in evidence.declared)
     settings = (
         Setting("channels", stem[1], Origin.STORED, "conv1.weight"),
         Setting("depths", "3-4-6-3", Origin.STORED, "numbered blocks"),
         *fixed(FIXED, Origin.ASSUMED, "as in torchvision's ResNet-50"),
+        *([FROZEN] if frozen else []),
     )
     own = architecture.tensors()
     deeper = [

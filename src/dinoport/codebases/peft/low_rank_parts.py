@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.computation import LowRank, merged
 from dinoport.mapping.folding import fold_names
-from dinoport.mapping.merging import LowRank, merged
 from dinoport.model import Origin, Setting
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef, shape_text
@@ -115,6 +115,11 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
                 base[f"{layer}.{leaf}"], renamed[f"{layer}.{leaf}"] = base.pop(old), renamed.pop(old)
     for layer in (*halves, *joint):
         _weight(where, layer, base)
+    for layer, pair in halves.items():
+        weight = _weight(where, layer, base)
+        rank = pair["A"].shape[0] if "A" in pair else 0
+        low = _low_rank(where, layer, pair.get("B"), pair.get("A"), weight, (alpha or 0) / max(rank, 1))
+        base[f"{layer}.weight"] = merged(weight, low)
     if halves and alpha is None:
         raise SettingError(
             f"{where} carries LoRA adapters, and does not say how strong they are",
@@ -125,11 +130,6 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
             next_step="add `lora_alpha=N`; for rank-stabilised adapters (use_rslora) give N times the root of r",
             missing="lora_alpha",
         )
-    for layer, pair in halves.items():
-        weight = _weight(where, layer, base)
-        rank = pair["A"].shape[0] if "A" in pair else 0
-        low = _low_rank(where, layer, pair.get("B"), pair.get("A"), weight, (alpha or 0) / max(rank, 1))
-        base[f"{layer}.weight"] = merged(weight, low)
     for layer, four in joint.items():
         weight, third = _weight(where, layer, base), base[f"{layer}.weight"].shape[0] // 3
         rows = weight if not third else TensorRef(weight.name, weight.dtype, (third, *weight.shape[1:]), weight.values)
@@ -231,6 +231,6 @@ def _low_rank(
         where=where,
         expected=f"(rows, rank) and (rank, columns) for {shape_text(weight.shape)}",
         found=" and ".join(shapes),
-        cause="an adapter of another kind, or a file that was cut",
+        cause="an adapter of another kind, such as loralib's MergedLinear, or a file that was cut",
         next_step=MERGE,
     )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
+from dinoport.codebases.dino.resnet import written
 from dinoport.codebases.drops import AVERAGED, OF_DINO, OF_DINO_VIT
 from dinoport.codebases.relative import Relative, Whole
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
@@ -221,4 +222,5 @@ RESNET = Relative(
     like="dino_resnet",
     facts=Facts("DINO"),
     signs=Signs(),
+    written=written,
 )

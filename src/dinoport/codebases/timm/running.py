@@ -134,12 +134,12 @@ def _give_weights(folder: Path, place: Path) -> None:
     """A link to a folder's weights; a pickle's are written out as they are read, so that it never reaches timm."""
     from dinoport.formats.opening import open_checkpoint
     from dinoport.formats.safetensors.writer import write_safetensors
-    from dinoport.formats.stream import as_read
+    from dinoport.mapping.plan import computed
 
     weights = folder / place.name
     if not weights.exists():
         with open_checkpoint(folder) as checkpoint:
-            write_safetensors(place, as_read(checkpoint.tensors))
+            write_safetensors(place, [computed(each) for each in checkpoint.tensors.values()])
         return
     try:
         place.symlink_to(weights.resolve())

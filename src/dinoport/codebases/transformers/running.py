@@ -40,6 +40,7 @@ class ClassRunner(Swept):
             absent = f"Transformers {transformers.__version__} has no {self.class_name}: a later one has"
             return LoadingProof(self.class_name, transformers.__version__, absent=absent)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
+        arguments["ignore_mismatched_sizes"] = True  # Transformers then names them, and so do we
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
         if not self._pooler and has_pooler(self.class_name):
             arguments["add_pooling_layer"] = False
@@ -56,7 +57,7 @@ class ClassRunner(Swept):
             version,
             missing=tuple(sorted(map(str, info["missing_keys"]))),
             unexpected=tuple(sorted(map(str, info["unexpected_keys"]))),
-            mismatched=tuple(sorted(map(str, info["mismatched_keys"]))),
+            mismatched=tuple(sorted(str(key[0]) if isinstance(key, tuple) else key for key in info["mismatched_keys"])),
             failure="; ".join(map(str, info.get("error_msgs") or ())) or None,
         )
 

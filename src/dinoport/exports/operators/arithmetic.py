@@ -36,12 +36,6 @@ def _divide(first: Tensor, second: Tensor) -> Tensor:
     return torch.div(first, second, rounding_mode=None if first.is_floating_point() else "trunc")
 
 
-def _power(call: Call) -> Tensor:
-    base, exponent = call.tensor(0), call.tensor(1)
-    together(base, exponent)
-    return torch.pow(base, exponent).to(base.dtype)
-
-
 def _modulo(call: Call) -> Tensor:
     together(call.tensor(0), call.tensor(1))
     function = torch.fmod if call.whole("fmod", 0) else torch.remainder
@@ -71,10 +65,6 @@ def _cast(call: Call) -> Tensor:
     if code not in TORCH_DTYPES:
         raise UnknownOperatorError(f"Cast to ONNX's type {code}")
     return call.tensor(0).to(TORCH_DTYPES[code])
-
-
-def _hard_sigmoid(call: Call) -> Tensor:
-    return torch.clamp(call.number("alpha", 0.2) * call.tensor(0) + call.number("beta", 0.5), 0, 1)
 
 
 def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[[Call], Tensor]:
@@ -122,7 +112,9 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "Softplus": _single(functional.softplus),
     "HardSwish": _single(functional.hardswish),
     "Mish": _single(functional.mish),
-    "HardSigmoid": _hard_sigmoid,
+    "HardSigmoid": lambda call: torch.clamp(
+        call.number("alpha", 0.2) * call.tensor(0) + call.number("beta", 0.5), 0, 1
+    ),
     "LeakyRelu": lambda call: functional.leaky_relu(call.tensor(0), call.number("alpha", 0.01)),
     "Gelu": _gelu,
     "Swish": lambda call: call.tensor(0) * torch.sigmoid(call.number("alpha", 1.0) * call.tensor(0)),
@@ -132,7 +124,7 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "Sub": _pair(torch.sub),
     "Mul": _pair(torch.mul),
     "Div": _pair(_divide),
-    "Pow": _power,
+    "Pow": _pair(lambda base, exponent: torch.pow(base, exponent).to(base.dtype)),
     "Mod": _modulo,
     "Min": _several(torch.minimum),
     "Max": _several(torch.maximum),

@@ -1,4 +1,4 @@
-"""The layers of networks: products of matrices, convolutions, norms, attention, pooling."""
+"""The layers of networks: products, convolutions, norms, attention, pooling, resizing; quantized ones too."""
 
 from collections.abc import Callable, Mapping
 from math import prod, sqrt
@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from dinoport.exports.operators.call import Call, Results, Tensor, UncomputableError, UnknownOperatorError, fitting
-from dinoport.exports.operators.resizing import resize
 
 
 def product(call: Call, first: Tensor, second: Tensor) -> Tensor:
@@ -132,6 +131,73 @@ def _attention(call: Call) -> Tensor:
     return attended.transpose(1, 2).flatten(2) if joined else attended
 
 
+def resize(call: Call) -> Tensor:
+    """By scales, or to sizes; `linear` and `cubic`."""
+    tensor, mode = call.tensor(0), call.text("mode", "nearest")
+    if mode not in ("linear", "cubic"):
+        raise UnknownOperatorError(f"Resize with mode = {mode}")
+    call.only("keep_aspect_ratio_policy", "stretch", "stretch")
+    scales, sizes = call.given(2), call.wholes("sizes", 3)
+    axes = call.wholes("axes") or [*range(tensor.dim())]
+    given = scales.tolist() if scales is not None and scales.numel() else None
+    if given is None and sizes is None:
+        raise UncomputableError("neither scales nor sizes")
+    for place, axis in enumerate(axes):
+        length = tensor.shape[axis]
+        scale = float(given[place]) if given is not None else (sizes or [])[place] / length
+        wanted = (sizes or [])[place] if given is None else int(length * scale)
+        if wanted == length and scale == 1:
+            continue
+        fitting([*tensor.shape[:axis], wanted, *tensor.shape[axis + 1 :]])
+        fitting([wanted, length])
+        weights = _weights(call, length, wanted, scale)
+        tensor = (tensor.movedim(axis, -1) @ weights.T).movedim(-1, axis)
+    return tensor
+
+
+def _weights(call: Call, length: int, wanted: int, scale: float) -> Tensor:
+    """How much each of `length` places counts in each of the `wanted` ones: (wanted, length)."""
+    cubic = call.text("mode", "") == "cubic"
+    factor = call.number("cubic_coeff_a", -0.75)
+    stretch = max(1.0, 1 / scale) if call.whole("antialias", 0) else 1.0
+    centres = _centres(call, length, wanted, scale)
+    reach = (2.0 if cubic else 1.0) * stretch
+    first = torch.floor(centres - reach).to(torch.int64)
+    count = int(2 * reach) + 2
+    weights = torch.zeros(wanted, length, dtype=torch.float64)
+    inside = call.whole("exclude_outside", 0) == 1 or call.whole("antialias", 0) == 1
+    for step in range(count + 1):
+        neighbours = first + step
+        away = ((neighbours - centres) / stretch).abs()
+        kernel = _cubic(away, factor) if cubic else (1 - away).clamp(min=0)
+        if inside:
+            kernel = torch.where((neighbours < 0) | (neighbours >= length), 0.0, kernel)
+        weights.scatter_add_(1, neighbours.clamp(0, length - 1)[:, None], kernel[:, None])
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _centres(call: Call, length: int, wanted: int, scale: float) -> Tensor:
+    """Where the middle of each new place lies among the old ones."""
+    mode = call.text("coordinate_transformation_mode", "half_pixel")
+    new = torch.arange(wanted, dtype=torch.float64)
+    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and wanted > 1):
+        return (new + 0.5) / scale - 0.5
+    if mode == "pytorch_half_pixel":
+        return new * 0
+    if mode == "align_corners":
+        return new * ((length - 1) / (wanted - 1) if wanted > 1 else 0.0)
+    if mode == "asymmetric":
+        return new / scale
+    raise UnknownOperatorError(f"Resize with coordinate_transformation_mode = {mode}")
+
+
+def _cubic(away: Tensor, factor: float) -> Tensor:
+    """The cubic kernel of Keys with its free parameter."""
+    near = ((factor + 2) * away - (factor + 3)) * away.square() + 1
+    far = ((factor * away - 5 * factor) * away + 8 * factor) * away - 4 * factor
+    return torch.where(away <= 1, near, torch.where(away < 2, far, 0.0))
+
+
 LAYERS: Mapping[str, Callable[[Call], Results]] = {
     "MatMul": lambda call: product(call, call.tensor(0), call.tensor(1)),
     "Gemm": _gemm,
@@ -144,4 +210,70 @@ LAYERS: Mapping[str, Callable[[Call], Results]] = {
     "GlobalAveragePool": lambda call: call.tensor(0).mean(dim=[*range(2, call.tensor(0).dim())], keepdim=True),
     "Attention": _attention,
     "Resize": resize,
+}
+
+
+RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767)}
+
+
+def _along(call: Call, scale: Tensor, tensor: Tensor) -> Tensor:
+    """One scale for all values, or one for each place of an axis."""
+    call.only("block_size", 0, 0)
+    if scale.numel() == 1:
+        return scale.reshape(())
+    axis = call.whole("axis", 1) % tensor.dim()
+    return scale.reshape([-1 if place == axis else 1 for place in range(tensor.dim())])
+
+
+def _quantize(call: Call) -> Tensor:
+    tensor = call.tensor(0)
+    scale, zero = _along(call, call.tensor(1), tensor), call.given(2)
+    dtype = zero.dtype if zero is not None else torch.uint8
+    if dtype not in RANGES:
+        raise UnknownOperatorError(f"QuantizeLinear to {dtype}")
+    whole = torch.round(tensor / scale)
+    whole = whole if zero is None else whole + _along(call, zero, tensor)
+    return whole.clamp(*RANGES[dtype]).to(dtype)
+
+
+def _dequantize(call: Call) -> Tensor:
+    tensor, zero = call.tensor(0), call.given(2)
+    wide = tensor.double() if zero is None else tensor.double() - _along(call, zero, tensor).double()
+    return wide * _along(call, call.tensor(1), tensor)
+
+
+def _dynamically(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """To eight bits without a sign, over the range that the values have."""
+    tensor = call.tensor(0)
+    low, high = tensor.min().clamp(max=0), tensor.max().clamp(min=0)
+    scale = (high - low) / 255
+    zero = torch.round((-low / scale).clamp(0, 255)) if scale > 0 else torch.zeros_like(scale)
+    whole = torch.round(tensor / scale) + zero if scale > 0 else torch.zeros_like(tensor)
+    return whole.clamp(0, 255).to(torch.uint8), scale, zero.to(torch.uint8)
+
+
+def _centred(tensor: Tensor, zero: Tensor | None) -> Tensor:
+    return tensor.double() if zero is None else tensor.double() - zero.double()
+
+
+def _matrix_product(call: Call) -> Tensor:
+    first, zero = call.tensor(0), call.given(2)
+    if zero is not None and zero.dim() == 1 and zero.numel() > 1:
+        zero = zero[:, None]
+    return product(call, _centred(first, zero), _centred(call.tensor(1), call.given(3))).to(torch.int32)
+
+
+def _convolve(call: Call) -> Tensor:
+    weight, zero = call.tensor(1), call.given(3)
+    if zero is not None and zero.numel() > 1:
+        zero = zero.reshape(-1, *[1] * (weight.dim() - 1))
+    return convolve(call, _centred(call.tensor(0), call.given(2)), _centred(weight, zero), None).to(torch.int32)
+
+
+QUANTIZED: Mapping[str, Callable[[Call], Results]] = {
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
+    "DynamicQuantizeLinear": _dynamically,
+    "MatMulInteger": _matrix_product,
+    "ConvInteger": _convolve,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -71,11 +71,7 @@ class Validators:
 
     def contradicts(self, other: Validators) -> bool:
         """Whether the two cannot be of one version. What one of them does not say is not held against it."""
-        pairs = (
-            (self.size_bytes, other.size_bytes),
-            (self.etag, other.etag),
-            (self.last_modified, other.last_modified),
-        )
+        pairs = zip(astuple(self), astuple(other), strict=True)
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
@@ -194,23 +190,23 @@ def _redirected(address: Address, url: str, target: str) -> str:
             cause="a server that is set up wrongly",
             next_step="give the address that the file is really at",
         ) from None
+    found = f"a redirect to {shown_address(following)}"
     if after not in ("http", "https") or (before == "https" and after == "http"):
-        raise CheckpointError(
-            f"{address.shown} leads to an address that is not followed",
-            expected="https all the way" if before == "https" else "http or https",
-            found=f"a redirect to {shown_address(following)}",
-            cause="a server that is set up wrongly, or someone on the way who would like to change the file",
-            next_step="give the address that the file is really at",
-        )
-    if elsewhere and is_inside(following) and not is_inside(address.url):
-        raise CheckpointError(
-            f"{address.shown} leads to an address that is not followed",
-            expected="an address that is open to all, as this one is",
-            found=f"a redirect to {shown_address(following)}, on this machine or in its own network",
-            cause="a server that is set up wrongly, or that would have this machine ask what it cannot reach itself",
-            next_step="give the address that the file is really at",
-        )
-    return following
+        expected = "https all the way" if before == "https" else "http or https"
+        cause = "someone on the way who would like to change the file"
+    elif elsewhere and is_inside(following) and not is_inside(address.url):
+        expected = "an address that is open to all, as this one is"
+        found += ", on this machine or in its own network"
+        cause = "that would have this machine ask what it cannot reach itself"
+    else:
+        return following
+    raise CheckpointError(
+        f"{address.shown} leads to an address that is not followed",
+        expected=expected,
+        found=found,
+        cause=f"a server that is set up wrongly, or {cause}",
+        next_step="give the address that the file is really at",
+    )
 
 
 def is_offline() -> bool:

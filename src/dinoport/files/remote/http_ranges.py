@@ -48,6 +48,10 @@ class HttpRanges:
         self.tells_versions = bool(self._version.etag or self._version.last_modified)
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield exactly the bytes from `start` to before `stop`, in pieces.
+
+        Raises CheckpointError where the server refuses, and where the file is not what it was.
+        """
         patience = Patience(self.where, self._budget)
         while start < stop:
             with self._ask(start, stop, patience) as response:
@@ -100,15 +104,13 @@ class HttpRanges:
                 raise
             self._direct = None
             response = ask(self._address, headers, patience)
-        if response.status == 206 and self._is_same_version(response, start):
+        first, total = content_range(response)
+        found = Validators.of(response.headers, total)
+        if response.status == 206 and first == start and not self._version.contradicts(found):
             self._remember(response)
             return response
         with response:
             raise self._changed(response)
-
-    def _is_same_version(self, response: Response, start: int) -> bool:
-        first, total = content_range(response)
-        return first == start and not self._version.contradicts(Validators.of(response.headers, total))
 
     def _remember(self, response: Response) -> None:
         """Skip the redirects from now on; what is sent to the first address only does not go along."""

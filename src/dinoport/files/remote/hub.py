@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from dinoport.errors import CheckpointError
+from dinoport.errors import CheckpointError, UsageError
 from dinoport.files.address import Address
 from dinoport.shown.address import shown_address
 
@@ -29,6 +29,9 @@ PAGE = re.compile(
 """What follows the Hub's own address in that of a page or download."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+NAMES = "of letters, digits and '_', with a '-' or '.' between them, and of 96 characters at most"
+"""What huggingface_hub takes for the two parts of a repository's name."""
 
 KINDS = {"datasets": "dataset", "spaces": "space"}
 
@@ -100,27 +103,6 @@ class HubFile:
         return f"{self.kind}s/" if self.kind else ""
 
 
-def name_fault(name: str) -> str | None:
-    """Why huggingface_hub does not take a name for `owner/name`; None where it does not say."""
-    owner, slash, own = name.partition("/")
-    strange = next((each for each in name if not re.fullmatch(r"[\w./-]", each)), None)
-    faults = {
-        "nothing": not name,
-        "an address": "://" in name,
-        "no owner before a slash": not slash,
-        "more than one slash": "/" in own,
-        "nothing before the slash": not owner,
-        "nothing after the slash": not own,
-        f"{strange!r}": strange is not None,
-        "'--' in it, which the Hub keeps for itself": "--" in name,
-        "'..' in it": ".." in name,
-        "a '-' or '.' where a name begins or ends": any(each[:1] in "-." or each[-1:] in "-." for each in (owner, own)),
-        "'.git' at its end": name.endswith(".git"),
-        f"a name of {len(own)} characters, where the Hub takes 96": len(own) > 96,
-    }
-    return next((fault for fault, is_so in faults.items() if is_so), None)
-
-
 def hub_file(source: str) -> HubFile | None:
     """The file or folder that a source names on the Hub; None for an address elsewhere.
 
@@ -152,8 +134,7 @@ def hub_file(source: str) -> HubFile | None:
     except HFValidationError:
         raise CheckpointError(
             f"{shown_address(source)} does not name a repository on the Hub",
-            expected="an owner and a name of letters, digits, '-', '_' and '.'",
-            found=name_fault(repo),
+            expected=f"an owner and a name, {NAMES}",
             next_step="look up the repository's name on its page",
         ) from None
     main = revision in (None, "main")
@@ -161,3 +142,39 @@ def hub_file(source: str) -> HubFile | None:
     if path and found.groupdict().get("view") == "tree":
         path = f"{path.rstrip('/')}/"
     return HubFile(repo, path, kind, None if main else unquote(revision))
+
+
+def sound_token(given: str | None) -> str | None:
+    """The token that was given, without blanks around it.
+
+    Raises UsageError for one that cannot be sent, and for such a one that huggingface_hub finds.
+    """
+    from huggingface_hub import get_token
+
+    if given is None:
+        _check(get_token(), "HF_TOKEN, or the token of `hf auth login`,")
+        return None
+    token = given.strip()
+    if not token:
+        raise UsageError(
+            "`token` is empty",
+            expected="a token of the Hub",
+            cause="a secret that is not set where this runs",
+            next_step="set the secret, or leave `token` out, which takes HF_TOKEN or the token of `hf auth login`",
+        )
+    _check(token, "`token`")
+    return token
+
+
+def _check(token: str | None, which: str) -> None:
+    strange = next((each for each in token or "" if not "!" <= each <= "~"), None)
+    if strange is None:
+        return
+    named = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}
+    raise UsageError(
+        f"{which} cannot be a token",
+        expected="letters, digits and '_' on one line",
+        found=f"{named.get(strange, 'a character that no token has')} in it",
+        cause="more than the token was copied, or several lines",
+        next_step="copy it again from https://huggingface.co/settings/tokens",
+    )

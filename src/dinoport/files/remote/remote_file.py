@@ -4,46 +4,31 @@ A conversion reads the same bytes up to four times (to write them, to compare th
 original), so what has come is spooled into a temporary file: no byte is fetched twice, and memory holds none of it.
 """
 
+from __future__ import annotations
+
 import tempfile
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import Readable
+from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import too_short
 from dinoport.files.remote.caches import own_cache
-from dinoport.files.remote.coalesce import REQUEST_BYTES, Span, coalesce
-from dinoport.files.remote.fetching import Fetching
+from dinoport.files.remote.fetching import REQUEST_BYTES, Fetching, Span, coalesce
+
+if TYPE_CHECKING:
+    from dinoport.files.remote.filesystem import FilesystemRanges
+    from dinoport.files.remote.http_ranges import HttpRanges
 
 BLOCK_BYTES = 64 * 1024
 """What was not announced is fetched in whole blocks of this size."""
 
 
-class Ranges(Protocol):
-    """A remote file that gives out ranges. Safe to use from several threads."""
-
-    @property
-    def where(self) -> str: ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    @property
-    def tells_versions(self) -> bool:
-        """Whether more than the size tells one version of the file from the next."""
-        ...
-
-    def stream(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield exactly the bytes from `start` to before `stop`, in pieces.
-
-        Raises CheckpointError where the server refuses, and where the file is not what it was.
-        """
-        ...
-
-    def check_unchanged(self) -> None: ...
+Ranges: TypeAlias = "HttpRanges | FilesystemRanges"
+"""A remote file that gives out ranges. Safe to use from several threads."""
 
 
 @dataclass
@@ -56,8 +41,10 @@ class _Piece:
     done: int = 0
 
 
-class RemoteFile(Readable):
-    """A ByteSource over ranges."""
+class RemoteFile(ByteSource):
+    """A remote file by its ranges."""
+
+    is_remote = True
 
     def __init__(self, ranges: Ranges, beginning: bytes = b"", fetching: Fetching | None = None) -> None:
         """`beginning` is what came when the file was opened; `fetching` is shared by the files of one checkpoint.
@@ -81,8 +68,7 @@ class RemoteFile(Readable):
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         stop = offset + len(buffer)
-        if offset < 0 or stop > self.size_bytes:
-            raise self.too_short(offset, len(buffer))
+        self.check_within(offset, len(buffer))
         for piece in self._claim(*self._window(offset, stop)):
             self._fetch(piece)
         with self._changed:

@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
-from dinoport.files.remote.hub import name_fault
+from dinoport.files.remote.hub import NAMES, sound_token
 from dinoport.files.remote.hub_errors import conflicting, told
-from dinoport.files.remote.tokens import sound_token
 from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.text import shown
 
@@ -128,8 +127,7 @@ class Repository:
         if not valid:
             raise UsageError(
                 f"{name or 'an empty text'} does not name a repository on the Hub",
-                expected="owner/name, of letters, digits, '-', '_' and '.'",
-                found=name_fault(name),
+                expected=f"owner/name, {NAMES}",
                 next_step=call("publish", FOLDER, "owner/name"),
             )
         self.name, self.sends = name, sends
@@ -155,12 +153,14 @@ class Repository:
 
         To a conflict huggingface_hub reads the address of what is there out of the answer, which may have none.
         """
+        from huggingface_hub.errors import RepositoryNotFoundError
+
         with self._told():
             try:
                 self._api.create_repo(self.name, private=private, exist_ok=True)
-            except (KeyError, JSONDecodeError):
-                with _there(self):
-                    self.head(None)
+            except (KeyError, JSONDecodeError) as error:
+                if _unless_missing(lambda: self.head(None), RepositoryNotFoundError) is None:
+                    raise conflicting(self) from error
 
     def branch(self, revision: str, start: str) -> None:
         """Make a branch that starts at a commit, unless it is there."""
@@ -255,27 +255,14 @@ class Repository:
             raise told(self, error, revision) or error from error
 
 
-@contextmanager
-def _there(repository: Repository) -> Iterator[None]:
-    """Say in place of a repository that is missing that it could not be made."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        yield
-    except HubError as error:
-        if isinstance(error.__cause__, RepositoryNotFoundError):
-            raise conflicting(repository) from error
-        raise
-
-
-def _unless_missing(ask: Callable[[], Found]) -> Found | None:
-    """What is asked for at a revision; None where there is no such revision."""
+def _unless_missing(ask: Callable[[], Found], missing: type[Exception] | None = None) -> Found | None:
+    """What is asked for; None where it is `missing`: where there is no such revision, unless another error is named."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
         return ask()
     except HubError as error:
-        if isinstance(error.__cause__, RevisionNotFoundError):
+        if isinstance(error.__cause__, missing or RevisionNotFoundError):
             return None
         raise
 

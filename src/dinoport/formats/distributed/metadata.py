@@ -17,9 +17,9 @@ from dinoport.files.names import is_name, short_text
 from dinoport.formats.distributed.signs import COPY_AGAIN
 from dinoport.formats.distributed.split_values import Box, tiling_problem
 from dinoport.formats.torch.builders import builders
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global, Opaque
+from dinoport.formats.torch.storages import TORCH_DTYPES
 from dinoport.formats.values import is_shape
 from dinoport.tensor import Shape, shape_text
 

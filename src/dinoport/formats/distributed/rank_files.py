@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.files.folders import PooledFolder
+from dinoport.files.folders import FilePool, LocalFolder
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import process_of, sharded_names
@@ -46,7 +46,7 @@ def put_together(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         names = [beside.get(rank, "") for rank in range(_ranks(checkpoint, beside))]
         if not all(names):
             raise rank_file_error(checkpoint, sharded)
-        folder = PooledFolder(path.parent)
+        folder = LocalFolder(path.parent, FilePool())
         sources: list[ByteSource] = []
         trees: list[Mapping[str, TensorRef]] = []
         saved: dict[object, str] = {}

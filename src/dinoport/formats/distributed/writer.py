@@ -13,8 +13,7 @@ from dinoport.files.json_file import write_bytes
 from dinoport.files.output_file import OutputFile, WrittenFile
 from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.stream import Writable, specs
-from dinoport.formats.torch.pickle_writer import named, pickle_tensor, pickled, text, tuple_of, whole
-from dinoport.formats.torch.writer import append_archive
+from dinoport.formats.torch.writer import append_archive, named, pickle_tensor, pickled, text, tuple_of, whole
 from dinoport.tensor import Shape, TensorSpec, dtype_name
 
 FILE = "__0_0.distcp"

@@ -1,16 +1,18 @@
-"""Open what is at an address, without downloading it where the server allows that."""
+"""Open what is at an address, and its run's config, without downloading it where the server allows that."""
 
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dinoport.errors import CheckpointError
 from dinoport.files.address import Address
-from dinoport.files.byte_sources import LocalFile, closed_on_error
+from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error
 from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.download import download
 from dinoport.files.remote.fetching import Fetching
@@ -19,12 +21,13 @@ from dinoport.files.remote.folder import RemoteFolder
 from dinoport.files.remote.http import RefusedError, Validators, refuse_offline
 from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.files.remote.hub import HubFile, hub_file
+from dinoport.files.remote.patience import Budget
 from dinoport.files.remote.remote_file import RemoteFile
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.reader import read_distributed
 from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.opening import open_checkpoint, open_file
-from dinoport.formats.remote.run_config import find_run_config
+from dinoport.formats.run_config import MAX_BYTES, NAME, RunConfig, parse_run_config, run_places
 from dinoport.formats.safetensors.reader import looks_like_safetensors
 from dinoport.formats.single_file import START_BYTES, read_file
 from dinoport.formats.transformers_folder import (
@@ -184,3 +187,76 @@ def _version(note: Path) -> Validators | None:
     with suppress(OSError, ValueError, TypeError):
         return Validators(**json.loads(note.read_text(encoding="utf-8")))
     return None
+
+
+def find_run_config(source: str) -> RunConfig | None:
+    """The config of the run that wrote the checkpoint at an address; None where there is none.
+
+    It never stops a conversion: why one that may be there was not read is its `problem`. A query is taken for the
+    signature of one file, which opens no other; that of a folder goes with each of its files.
+    """
+    problem: RunConfig | None = None
+    for folder in _folders(source, Budget()):
+        try:
+            data = folder.read(NAME, MAX_BYTES)
+        except CheckpointError as error:
+            problem = problem or RunConfig(folder.named(NAME), {}, _why(error, folder.named(NAME)))
+            if isinstance(error, RefusedError):
+                continue
+            break  # a server that fails is not asked for the next
+        if data is not None and (found := parse_run_config(folder.named(NAME), data)):
+            return found
+    return problem
+
+
+def _why(error: CheckpointError, where: str) -> str:
+    """The reason that an error gives, without the name of the file."""
+    reason = error.what.removeprefix(f"{where} could not be read: ")
+    return reason if reason != error.what else error.found or error.what
+
+
+def _folders(source: str, budget: Budget) -> Iterator[RemoteFolder]:
+    address, _, query = source.partition("?")
+    file = hub_file(source)
+    if file is not None:
+        for place in run_places(PurePosixPath(file.path), is_folder=file.is_folder):
+            yield RemoteFolder(file.folder("" if place == PurePosixPath() else f"{place}/").shown, budget=budget)
+    elif address.endswith("/") or not query:
+        scheme, _, rest = address.partition("://")
+        host, _, path = rest.partition("/")
+        for place in run_places(PurePosixPath(path), is_folder=address.endswith("/")):
+            before = f"{scheme}://{host}/" if place == PurePosixPath() else f"{scheme}://{host}/{place}/"
+            yield RemoteFolder(f"{before}?{query}" if query else before, budget=budget)
+
+
+@contextmanager
+def on_disk(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Yield a folder with the checkpoint's files, which is gone afterwards. Raises CheckpointError for a full disk.
+
+    It has what Transformers loads a model from: config.json, the weights, and their index.
+    """
+    with ExitStack() as files:
+        try:
+            own_cache().mkdir(parents=True, exist_ok=True)
+            folder = Path(files.enter_context(tempfile.TemporaryDirectory(dir=own_cache(), prefix="folder-")))
+            free = shutil.disk_usage(own_cache()).free
+            if checkpoint.size_bytes > free:
+                raise OSError(f"{checkpoint.size_bytes} bytes are needed, {free} are free")
+            for name, file in checkpoint.files.items():
+                _write(folder / name, file)
+        except OSError as error:
+            raise CheckpointError(
+                f"{own_cache()} cannot hold a copy of {checkpoint.where}: {error.strerror or error}",
+                cause="Transformers, which the proof of the outputs runs, loads from disk alone",
+                next_step="set DINOPORT_CACHE to a folder on a larger disk, or convert with `level='exact'`",
+            ) from error
+        yield folder
+
+
+def _write(path: Path, content: bytes | ByteSource) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return
+    with path.open("xb") as file:
+        for block in content.blocks(0, content.size_bytes):
+            file.write(block)

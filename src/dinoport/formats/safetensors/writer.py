@@ -8,13 +8,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import OutputFile, WrittenFile
 from dinoport.formats.safetensors.reader import NAMES
-from dinoport.formats.stream import Writable, specs, stream
-from dinoport.tensor import TensorSpec, dtype_name
+from dinoport.formats.stream import Writable, dtype_called, specs, stream
+from dinoport.tensor import TensorSpec
 
 PYTORCH_METADATA = {"format": "pt"}
 """Without it Transformers refuses the file, or takes the tensors for TensorFlow's."""
@@ -92,20 +91,9 @@ def header_of(ordered: Sequence[TensorSpec], metadata: Mapping[str, str]) -> byt
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     start = 0
     for spec in ordered:
-        stop = start + spec.size_bytes
-        entries[spec.name] = {"dtype": _dtype_name(spec), "shape": list(spec.shape), "data_offsets": [start, stop]}
+        called, stop = dtype_called(spec, NAMES, "safetensors files do not hold"), start + spec.size_bytes
+        entries[spec.name] = {"dtype": called, "shape": list(spec.shape), "data_offsets": [start, stop]}
         start = stop
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _dtype_name(spec: TensorSpec) -> str:
-    if spec.dtype not in NAMES:
-        raise FolderError(
-            f"{spec.name} has a dtype that safetensors files do not hold",
-            expected=", ".join(dtype_name(dtype) for dtype in NAMES),
-            found=dtype_name(spec.dtype),
-            next_step="store it as one of these in the source",
-        )
-    return NAMES[spec.dtype]

@@ -7,8 +7,8 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.torch.pickle_globals import is_class
+from dinoport.formats.torch.pickle_machine import MAX_KEY_INTEGER
 from dinoport.formats.torch.pickle_objects import Builder
-from dinoport.formats.torch.pickle_tables import MAX_KEY_INTEGER
 from dinoport.formats.torch.rebuilding import OTHER_FORMS, PARAMETER_CLASSES, Rebuilding
 from dinoport.formats.torch.stand_ins import Global, Opaque
 from dinoport.formats.torch.storages import DEVICE
@@ -122,13 +122,11 @@ def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
 
 def _default(factory: object = None, pairs: object = ()) -> dict[object, object]:
     """A plain dict: unlike an OrderedDict, a defaultdict takes no attributes."""
-    if factory is not None and not (isinstance(factory, Global) and _is_callable(factory.name)):
+    if factory is not None and not (
+        isinstance(factory, Global) and is_class(factory.name) and not factory.name.endswith("Storage")
+    ):
         raise ValueError("a factory that cannot be called")
     return dict(_ordered(pairs))
-
-
-def _is_callable(name: str) -> bool:
-    return is_class(name) and not name.endswith("Storage")
 
 
 def _counter(counts: object = None) -> OrderedDict[object, object]:

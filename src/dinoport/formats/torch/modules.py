@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
 from dinoport.formats.torch.rebuilding import MAX_TENSORS
-from dinoport.formats.torch.stand_ins import Opaque, reached
+from dinoport.formats.torch.stand_ins import Opaque, reached, walked
 from dinoport.tensor import TensorRef
 
 KINDS = frozenset({"_parameters", "_buffers", "_modules"})
@@ -122,19 +122,11 @@ def deciding(class_name: str, value_of: Callable[[str, None], object]) -> dict[s
 
 def unread_parts(tree: object) -> Iterator[tuple[str, str]]:
     """Objects in the dicts of a file that hold tensors and are not modules: where each lies, and what it is."""
-    pending, seen = [("", tree, 0)], set[int]()
-    while pending:
-        path, node, depth = pending.pop()
-        if isinstance(node, dict) and depth < MAX_MODULE_DEPTH and id(node) not in seen:
-            seen.add(id(node))
-            for name, child in node.items():
-                text = name if isinstance(name, str) else short_text(name)
-                pending.append((f"{path}.{text}" if path else text, child, depth + 1))
-        elif isinstance(node, Opaque) and not is_module(node) and any(map(_is_tensor, reached([node], seen))):
-            yield (
-                path[:MAX_NAME_CHARACTERS] or "the file",
-                f"an object of the class {node.name[:100]} with tensors in it",
-            )
+    seen: set[int] = set()
+    for path, node in walked(tree, MAX_MODULE_DEPTH):
+        if isinstance(node, Opaque) and not is_module(node) and any(map(_is_tensor, reached([node], seen))):
+            where = path[:MAX_NAME_CHARACTERS] or "the file"
+            yield where, f"an object of the class {node.name[:100]} with tensors in it"
 
 
 def is_module(node: object) -> bool:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import short_text
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.pickle_objects import Builder
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.torch.storages import TypedStorage, broken
+from dinoport.formats.torch.storages import TORCH_DTYPES, TypedStorage, broken
 from dinoport.formats.values import is_shape, stored_tensor
 from dinoport.tensor import Array, TensorRef
 
@@ -86,7 +85,6 @@ class Rebuilding:
             first,
             shape,
             strides,
-            origin=storage.first,
             count=storage.count,
             big_endian=storage.big_endian,
         )
@@ -121,7 +119,7 @@ class Rebuilding:
         if not isinstance(storage, TypedStorage):
             raise ValueError("a tensor over something that is not a storage")
         own = TORCH_DTYPES[dtype.name]
-        if storage.dtype != own and (storage.big_endian or storage.first):
+        if storage.dtype != own and storage.big_endian:
             raise broken(self._where, f"a tensor of {own} over a storage of {storage.dtype} in another byte order")
         typed = TypedStorage(storage.storage, own, storage.storage.size_bytes // own.itemsize, storage.big_endian)
         return self.tensor_v2(typed, first, shape, strides, gradient, hooks, metadata)

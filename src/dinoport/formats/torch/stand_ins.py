@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dinoport.files.names import short_text
+
 
 @dataclass(frozen=True, slots=True)
 class Global:
@@ -57,3 +59,16 @@ def reached(roots: Iterable[object], seen: set[int]) -> Iterator[object]:
             pending += node
         elif isinstance(node, Opaque):
             pending += (node.args, node.state, node.items)
+
+
+def walked(tree: object, depth: int) -> Iterator[tuple[str, object]]:
+    """What lies in the dicts of a file, with the names that lead there joined by dots; each dict is opened once."""
+    pending, seen = [("", tree, 0)], set[int]()
+    while pending:
+        path, node, level = pending.pop()
+        yield path, node
+        if isinstance(node, dict) and level < depth and id(node) not in seen:
+            seen.add(id(node))
+            for name, child in node.items():
+                text = name if isinstance(name, str) else short_text(name)
+                pending.append((f"{path}.{text}" if path else text, child, level + 1))

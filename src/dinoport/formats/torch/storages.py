@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.dtypes import STORAGE_DTYPES, UNTYPED
 from dinoport.formats.torch.stand_ins import Global, Opaque, reached
 from dinoport.formats.values import StoredValues
-from dinoport.tensor import TensorRef
+from dinoport.tensor import BFLOAT16, TensorRef
+
+STORAGE_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "DoubleStorage": np.dtype("f8"),
+    "FloatStorage": np.dtype("f4"),
+    "HalfStorage": np.dtype("f2"),
+    "BFloat16Storage": BFLOAT16,
+    "LongStorage": np.dtype("i8"),
+    "IntStorage": np.dtype("i4"),
+    "ShortStorage": np.dtype("i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+    "ComplexFloatStorage": np.dtype("c8"),
+    "ComplexDoubleStorage": np.dtype("c16"),
+}
+"""Storages with a type of their own."""
+
+WRITTEN_STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items() if dtype.kind != "c"}
+"""What the writer names: storages that every version of torch has."""
+
+UNTYPED = "UntypedStorage"
+"""A storage of bytes, whose tensors say which dtype they have."""
+
+TORCH_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "torch.float64": np.dtype("f8"), "torch.double": np.dtype("f8"),
+    "torch.float32": np.dtype("f4"), "torch.float": np.dtype("f4"),
+    "torch.float16": np.dtype("f2"), "torch.half": np.dtype("f2"),
+    "torch.bfloat16": BFLOAT16,
+    "torch.float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn), "torch.float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
+    "torch.int64": np.dtype("i8"), "torch.int32": np.dtype("i4"), "torch.int16": np.dtype("i2"),
+    "torch.int8": np.dtype("i1"), "torch.uint8": np.dtype("u1"), "torch.bool": np.dtype("?"),
+    "torch.uint16": np.dtype("u2"), "torch.uint32": np.dtype("u4"), "torch.uint64": np.dtype("u8"),
+    "torch.complex64": np.dtype("c8"), "torch.complex128": np.dtype("c16"),
+}  # fmt: skip
+"""Dtypes, by the names under which a pickle or a checkpoint's metadata mentions them."""
+
 
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|xla|mtia|musa)(:\d{1,3})?")
 """Where a storage lay when it was saved. On "meta" torch leaves the values out; a name it does not know it refuses."""
@@ -28,16 +64,12 @@ QUANTISED = frozenset(f"torch.{kind}Storage" for kind in ("QInt8", "QUInt8", "QI
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TypedStorage:
-    """A storage as a pickle hands it to its tensors: with the dtype of its elements.
-
-    Where it is a part of another, as torch before 0.4 wrote them, `first` is where it begins, in elements.
-    """
+    """A storage as a pickle hands it to its tensors: with the dtype of its elements."""
 
     storage: Storage
     dtype: np.dtype[Any]
     count: int
     big_endian: bool = False
-    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +121,6 @@ def _dtype(kind: str, *, untyped: bool) -> np.dtype[Any] | None:
     return STORAGE_DTYPES.get(name) if module in ("torch", "torch.cuda") else None
 
 
-class Doubts:
-    """Which storages of a file may be changed by a step of its pickle. Known when the pickle has been read."""
-
-    def __init__(self) -> None:
-        self._steps: dict[str, str] = {}
-
-    def of(self, name: str) -> Callable[[], str | None]:
-        return lambda: self._steps.get(name)
-
-    def settle(self, storages: Mapping[str, TypedStorage], touched: Mapping[int, str]) -> None:
-        """Take over the steps that touched storages, which `touched` gives by identity."""
-        found = {name: touched.get(id(typed.storage)) for name, typed in storages.items()} if touched else {}
-        self._steps = {name: step for name, step in found.items() if step is not None}
-
-
 class UnknownSteps:
     """Each may change whatever can be reached from its roots, when the whole pickle has been read."""
 
@@ -116,15 +133,13 @@ class UnknownSteps:
     def note(self, step: str, *roots: object) -> None:
         self._steps.append((step, roots))
 
-    def touched(self) -> dict[int, str]:
-        """The storages that a step may have changed, by identity, and which step that was."""
-        found: dict[int, str] = {}
+    def settle(self) -> None:
+        """Note at each storage which step may have changed it."""
         seen: set[int] = set()
         for step, roots in self._steps:
             for node in reached(roots, seen):
                 if storage := _storage_of(node):
-                    found.setdefault(id(storage), step)
-        return found
+                    storage.doubt = storage.doubt or step
 
 
 def is_plain(value: object) -> bool:

@@ -6,6 +6,7 @@ PyTorch's `caffe2/serialize/inline_container.cc`.
 """
 
 import hashlib
+import pickle
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,82 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from dinoport.files.census import Census
 from dinoport.files.output_file import OutputFile, WrittenFile
-from dinoport.formats.stream import Writable, specs, stream
-from dinoport.formats.torch.pickle_writer import pickle_tree
-from dinoport.tensor import TensorSpec
+from dinoport.formats.stream import Writable, dtype_called, specs, stream
+from dinoport.formats.torch.storages import WRITTEN_STORAGES
+from dinoport.tensor import Shape, TensorSpec
+
+Tree: TypeAlias = Mapping[str, "Tree | int"]
+"""Dicts in dicts by name, with the numbers of tensors as leaves."""
+
+
+def pickle_tensor(tensor: TensorSpec) -> bytes:
+    """Pickle one tensor that lies alone in the record `data/0`. Raises as `pickle_tree` does."""
+    return pickled(_tensor(tensor, 0))
+
+
+def pickled(value: bytes) -> bytes:
+    """A whole pickle of one value."""
+    return pickle.PROTO + b"\x02" + value + pickle.STOP
+
+
+def pickle_tree(tree: Tree, tensors: Sequence[TensorSpec]) -> bytes:
+    """Pickle dicts whose tensor number n lies alone, contiguous, in the record `data/n`.
+
+    As torch.load reads it with `weights_only=True`: protocol 2 without memo, an OrderedDict of name →
+    `torch._utils._rebuild_tensor_v2` of a storage that is named by its record, an offset of 0, shape and strides; or
+    dicts of such dicts. Names of one record share its storage. Source of the layout: PyTorch's `torch/serialization.py`
+    (persistent ids) and `torch/_tensor.py` (`_reduce_ex_internal`).
+    Raises FolderError for a dtype that has no storage class in every version of torch.
+    """
+    stored = [_tensor(spec, record) for record, spec in enumerate(tensors)]
+    return pickled(_dict(tree, stored))
+
+
+def _dict(tree: Tree, stored: Sequence[bytes]) -> bytes:
+    entries = (text(name) + (stored[at] if isinstance(at, int) else _dict(at, stored)) for name, at in tree.items())
+    return _ordered_dict() + pickle.MARK + b"".join(entries) + pickle.SETITEMS
+
+
+def _tensor(spec: TensorSpec, record: int) -> bytes:
+    called = dtype_called(spec, WRITTEN_STORAGES, "torch files do not hold in every version of torch")
+    storage = tuple_of(text("storage"), named("torch", called), text(str(record)), text("cpu"), whole(spec.size))
+    shape = tuple_of(*map(whole, spec.shape))
+    strides = tuple_of(*map(whole, _strides(spec.shape)))
+    arguments = (storage + pickle.BINPERSID, whole(0), shape, strides, pickle.NEWFALSE, _ordered_dict())
+    return named("torch._utils", "_rebuild_tensor_v2") + tuple_of(*arguments) + pickle.REDUCE
+
+
+def _strides(shape: Shape) -> Shape:
+    """Row-major strides in elements, where an axis of length 0 counts as 1, as in torch."""
+    strides = [1]
+    for length in shape[:0:-1]:
+        strides.insert(0, strides[0] * max(length, 1))
+    return tuple(strides[: len(shape)])
+
+
+def named(module: str, name: str) -> bytes:
+    """What an unpickler imports."""
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def _ordered_dict() -> bytes:
+    return named("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+
+
+def text(value: str) -> bytes:
+    data = value.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
+
+
+def whole(value: int) -> bytes:
+    if value < 2**31:
+        return pickle.BININT + struct.pack("<i", value)
+    return pickle.LONG1 + b"\x08" + struct.pack("<q", value)
+
+
+def tuple_of(*items: bytes) -> bytes:
+    return pickle.MARK + b"".join(items) + pickle.TUPLE
+
 
 ALIGNMENT_BYTES = 64
 
@@ -56,7 +130,11 @@ def append_archive(
 ) -> None:
     """Add a whole archive to a file that may hold others: a pickle, and the values of tensor number n in `data/n`."""
     with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
-        write = _Records(archive, file, file.size_bytes).write
+        start = file.size_bytes
+
+        def write(name: str, blocks: Iterable[bytes | memoryview], *told: Any) -> None:
+            _write_record(archive, name, blocks, file.size_bytes - start, *told)
+
         write("data.pkl", [pickled])
         write("byteorder", [b"little"])
         for number, tensor in enumerate(tensors):
@@ -87,31 +165,27 @@ class _Forwards:
     def close(self) -> None: ...
 
 
-class _Records:
-    """Adds records to a zip, each at a multiple of 64 bytes of it; it `starts` somewhere in the file."""
-
-    def __init__(self, archive: ZipFile, file: OutputFile, starts: int) -> None:
-        self._archive, self._file, self._starts = archive, file, starts
-
-    def write(
-        self,
-        name: str,
-        blocks: Iterable[bytes | memoryview],
-        size_bytes: int = 0,
-        on_bytes: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        info = ZipInfo(f"archive/{name}")
-        info.create_system = 3  # as on Linux everywhere, so that equal tensors give equal files
-        zip64 = size_bytes >= ZIP64_FROM_BYTES
-        # The padding goes where torch puts it: into an extra field of the local header.
-        header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
-        padding = -(self._file.size_bytes - self._starts + header_bytes) % ALIGNMENT_BYTES
-        info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-        with self._archive.open(info, "w", force_zip64=zip64) as record:
-            info.extra = b""
-            for block in blocks:
-                record.write(block)
-                on_bytes(len(block))
+def _write_record(
+    archive: ZipFile,
+    name: str,
+    blocks: Iterable[bytes | memoryview],
+    before_bytes: int,
+    size_bytes: int = 0,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Add a record at a multiple of 64 bytes of an archive that has `before_bytes`."""
+    info = ZipInfo(f"archive/{name}")
+    info.create_system = 3  # as on Linux everywhere, so that equal tensors give equal files
+    zip64 = size_bytes >= ZIP64_FROM_BYTES
+    # The padding goes where torch puts it: into an extra field of the local header.
+    header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
+    padding = -(before_bytes + header_bytes) % ALIGNMENT_BYTES
+    info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    with archive.open(info, "w", force_zip64=zip64) as record:
+        info.extra = b""
+        for block in blocks:
+            record.write(block)
+            on_bytes(len(block))
 
 
 def _serialization_id(archive: ZipFile) -> bytes:

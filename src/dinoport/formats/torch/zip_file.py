@@ -10,7 +10,7 @@ from dinoport.files.checksums import crc32
 from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
-from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage, broken
+from dinoport.formats.torch.storages import StorageKey, TypedStorage, broken
 from dinoport.formats.torch.zip_directory import not_of_torch, read_directory
 from dinoport.formats.torch.zip_record import Record
 from dinoport.shown.text import value_text
@@ -42,7 +42,6 @@ def read_torch_zip(source: ByteSource) -> object:
     _check_version(source, top, records)
     big_endian = _is_big_endian(source, records.get(f"{top}/byteorder"))
     storages: dict[str, TypedStorage] = {}
-    doubts = Doubts()
 
     def persistent(key: object) -> object:
         wanted = StorageKey.of(source.where, key, 5, untyped=True)
@@ -54,15 +53,14 @@ def read_torch_zip(source: ByteSource) -> object:
                 found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
                 raise broken(source.where, f"{record.name}: {found}")
             locate = partial(record.data_offset, source)
-            doubt = doubts.of(wanted.name)
-            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent, doubt)
+            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count, big_endian)
         return wanted.checked(source.where, storages[wanted.name])
 
     data = _content(source, records[f"{top}/data.pkl"], MAX_PICKLE_BYTES)
     unpickler = InertUnpickler(data, source.where, builders(source.where), persistent)
     tree = unpickler.load()
-    doubts.settle(storages, unpickler.unknown_steps.touched())
+    unpickler.unknown_steps.settle()
     return tree
 
 

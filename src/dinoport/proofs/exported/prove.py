@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoport.exports.evaluation import OPSETS, BrokenGraphError, UnshownError
-from dinoport.exports.graph import Export
-from dinoport.exports.healing import Healing
-from dinoport.exports.places import ends_of_blocks
+from dinoport.exports.evaluation import OPSETS, BrokenGraphError, Healing, UnshownError
+from dinoport.exports.graph import Export, ends_of_blocks
 from dinoport.exports.runner import GraphRunner, rotation_tables
 from dinoport.mapping.folding import fold_names
 from dinoport.networks.preprocessing import Preprocessing

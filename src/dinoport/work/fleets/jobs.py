@@ -4,12 +4,11 @@ import codecs
 import glob
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
@@ -17,18 +16,16 @@ from dinoport.errors import CheckpointError, HubError, UsageError
 from dinoport.files.byte_sources import leads_nowhere
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import is_name
-from dinoport.finding.sources import IMAGENET
+from dinoport.finding.sources import FILE_ENDINGS, IMAGENET
 from dinoport.formats.opening import holds_one_checkpoint
-from dinoport.formats.run_folder import checkpoints_within, iterations
+from dinoport.formats.run_folder import also_within, checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
-from dinoport.shown.address import is_address, scheme_of, shown_source
+from dinoport.shown.address import is_address, scheme_of
 from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call, runnable
 from dinoport.shown.text import value_text
 from dinoport.work.fleets.results import LOG, PAGE
+from dinoport.work.fleets.target_names import target_names
 from dinoport.work.refusals import refuse_together
-
-ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
-"""How files are called that a listing may hold as checkpoints."""
 
 OWN_FIELDS = ("source", "target", "verify")
 
@@ -198,8 +195,11 @@ def _is_target(name: Any) -> bool:
     return isinstance(name, str) and is_name(name) and not name.startswith(".") and not set(name) & set("/\\:")
 
 
-def expanded(source: str) -> list[str]:
-    """The checkpoints that a source names: itself, a pattern's files, a run's, or those in a listing."""
+def expanded(source: str, aside: list[str] | None = None) -> list[str]:
+    """The checkpoints that a source names: itself, a pattern's files, a run's, or those in a listing.
+
+    What a run's folder holds beside those that are taken of it goes into `aside`.
+    """
     if is_address(source):
         with suppress(CheckpointError, HubError):  # which the job says, and does not stop the others
             return _listed(source)
@@ -214,18 +214,21 @@ def expanded(source: str) -> list[str]:
                 next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
             )
         above = {folder for each in found for folder in each.parents}  # which ** gives with what they hold
-        held = [_checkpoints_at(each) or ([] if each in above else [str(each)]) for each in found]
+        held = [_checkpoints_at(each, aside) or ([] if each in above else [str(each)]) for each in found]
         return list(dict.fromkeys(chain.from_iterable(held)))
-    return [source] if path.is_file() else _checkpoints_at(path) or [source]
+    return [source] if path.is_file() else _checkpoints_at(path, aside) or [source]
 
 
-def _checkpoints_at(path: Path) -> list[str]:
+def _checkpoints_at(path: Path, aside: list[str] | None) -> list[str]:
     """What is a checkpoint itself, or those of a run's folder. Those that were not fetched are among them."""
     if path.is_dir() and not holds_one_checkpoint(path):
         with suppress(CheckpointError):  # as above
             linked = [each for levels in ("*", "*/*", "eval/*/*") for each in path.glob(levels) if leads_nowhere(each)]
-            gone = [each for each in linked if each.name.lower().endswith(ENDINGS)]
-            return list(map(str, [*reversed(checkpoints_within(path)), *sorted(gone)]))
+            gone = [each for each in linked if each.name.lower().endswith(FILE_ENDINGS)]
+            found = checkpoints_within(path)
+            if aside is not None and found:
+                aside += map(str, also_within(path, found))
+            return list(map(str, [*reversed(found), *sorted(gone)]))
     return [str(path)]
 
 
@@ -255,32 +258,7 @@ def _listed_at_hub(address: str) -> list[str]:
 
 
 def _checkpoints(names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if name.lower().endswith(ENDINGS))
-
-
-def target_names(sources: Sequence[str]) -> list[str]:
-    """A name for each source: its file's stem, with names of folders above in front where two are alike."""
-    parts = [_parts(source) for source in sources]
-    taken = [1] * len(sources)
-    while True:
-        names = ["-".join(each[-count:]) for each, count in zip(parts, taken, strict=True)]
-        counts = Counter(name.lower() for name in names)
-        longer = [
-            count + ((counts[name.lower()] > 1 or name.lower() in (LOG, PAGE)) and count < len(each))
-            for name, each, count in zip(names, parts, taken, strict=True)
-        ]
-        if longer == taken:
-            return names
-        taken = longer
-
-
-def _parts(source: str) -> list[str]:
-    """The folders above a source, and its stem, as they can be parts of a name."""
-    text = shown_source(source) if is_address(source) else str(Path(source).absolute())
-    path = PurePosixPath(re.sub(r"^\w+://", "", text.replace("\\", "/")).rstrip("/"))
-    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
-    cleaned = [re.sub(r"[^\w.+=-]", "_", part).strip("._") for part in (*path.parts[:-1], stem)]
-    return [part for part in cleaned if part] or ["checkpoint"]
+    return (name for name in names if name.lower().endswith(FILE_ENDINGS))
 
 
 def shard_of(jobs: Sequence[Job], shard: str | None) -> list[Job]:

@@ -1,1 +1,0 @@
-"""NumPy's files of arrays by name."""
