@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dinoport.codebases.codebase import canonical_rules
+from dinoport.codebases.run import shown
 from dinoport.codebases.running import LoadingProof
 from dinoport.errors import SettingError
 from dinoport.mapping.claims import Problem
@@ -160,11 +161,6 @@ def own_builder(config: RunConfig | None, known: Collection[str]) -> str | None:
     """The builder that a config names, where the code has none of that name: somebody has added it."""
     named = config.text("student.arch") if config else None
     return None if named in known else named
-
-
-def shown(value: object) -> str:
-    """A value as YAML has it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def either_of(kinds: Collection[object]) -> Callable[[object, object], bool]:

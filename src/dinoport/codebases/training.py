@@ -15,8 +15,9 @@ from dinoport.codebases.original import classes as classes
 from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
 from dinoport.codebases.original import refuse_unheld
 from dinoport.codebases.original import runner as runner
+from dinoport.codebases.run import shown
 from dinoport.codebases.running import LoadingProof
-from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
+from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in
 from dinoport.codebases.target import Order, Target, baked_from, input_size, position_rule
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
