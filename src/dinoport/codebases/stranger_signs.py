@@ -1,7 +1,7 @@
 """What tells a stranger where no single name does: each gives what it was told by, or None."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from dinoport.codebases.timm.signs import is_dinov3_vit
 from dinoport.tensor import Shape, shape_text
@@ -20,21 +20,26 @@ def is_pixio(shapes: Shapes) -> str | None:
     return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
 
 
-def takes_video(shapes: Shapes, fits: Callable[[Shape], bool] = lambda kernel: True) -> str | None:
-    """A kernel of three axes, one of them time."""
-    name = named(shapes, "patch_embed.proj.weight", "patch_embeddings.proj.weight", "embeddings.projection.weight")
-    kernel = shapes[name] if name else ()
-    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 and fits(kernel) else None
+def takes_video(shapes: Shapes) -> str | None:
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 else None
 
 
 def takes_volumes(shapes: Shapes) -> str | None:
     """A cube of one channel; patches of video are thinner than wide."""
-    return takes_video(shapes, lambda kernel: kernel[2] == kernel[3] == kernel[4])
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 and kernel[2] == kernel[3] == kernel[4] else None
 
 
 def takes_channels(shapes: Shapes) -> str | None:
     """A kernel that sees one channel at a time."""
-    return takes_video(shapes, lambda kernel: kernel[1] == kernel[2] == 1)
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 and kernel[1] == kernel[2] == 1 else None
+
+
+def _kernel(shapes: Shapes) -> tuple[str, Shape]:
+    name = named(shapes, "patch_embed.proj.weight", "patch_embeddings.proj.weight", "embeddings.projection.weight")
+    return (name, shapes[name]) if name else ("", ())
 
 
 def has_views(shapes: Shapes) -> str | None:
