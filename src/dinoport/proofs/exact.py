@@ -154,7 +154,7 @@ def compare_whole(
     whole = {name: step for name, step in target.steps.items() if name in source.steps and _is_whole(target, step)}
     pairs = [(source.steps[name], step) for name, step in whole.items() if not _is_declared(source.steps[name])]
     with _workers() as pool:
-        found = pool.map(lambda pair: compare(*pair, cast, anew or {}, lambda count: None), pairs)
+        found = pool.map(lambda pair: compare(pair[0], pair[1], cast, anew or {}, lambda count: None), pairs)
         return {comparison.name: comparison for comparison in found}
 
 
