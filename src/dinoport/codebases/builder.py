@@ -42,11 +42,7 @@ class Belief(NamedTuple):
 
     said: SaidInTraining
     builder: Builder | None = None
-    remark: str | None = None
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        return (self.remark,) if self.remark else ()
+    remarks: tuple[str, ...] = ()
 
     def from_code(self, otherwise: str) -> tuple[Origin, str]:
         """How far a value can be trusted that is fixed in the original's code and stored nowhere."""
@@ -72,7 +68,7 @@ def believe(said: SaidInTraining, builders: Mapping[str, Sequence[Any]], sizes: 
         contradiction = f"goes with patch size {said.patch_size}, the tensors have {sizes.patch_size}"
     else:
         return Belief(said, builder)
-    return Belief(said, remark=f"{said.arch}, from {said.speaker}, was ignored: it {contradiction}")
+    return Belief(said, remarks=(f"{said.arch}, from {said.speaker}, was ignored: it {contradiction}",))
 
 
 def heads_setting(
@@ -105,7 +101,7 @@ def heads_setting(
         expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or `num_heads`",
         found=f"width {width}"
         + (f"; the weights cannot tell: {shown.silence}" if shown else "")
-        + (f"; {belief.remark}" if belief.remark else ""),
+        + "".join(f"; {remark}" for remark in belief.remarks),
         cause=UNSEEN,
         next_step=_next_step(where),
         missing="num_heads",

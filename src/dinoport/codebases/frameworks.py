@@ -20,13 +20,14 @@ MAX_TEXT = 100_000
 class Said(NamedTuple):
     """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
     the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's. `strides` is
-    what a config says of a ResNet that no ResNet-50 of torchvision has.
+    what a config says of a ResNet that no ResNet-50 of torchvision has, `warnings` are for the verdict.
     """
 
     stated: Mapping[str, Stated] = {}
     other_head: str | None = None
     users: HyperParameters | None = None
     strides: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def refuse_strides(self, where: str, family: str) -> None:
         """Raise UnknownModelError for a ResNet that only has the names of torchvision's."""
@@ -106,7 +107,7 @@ def said_in(where: str, tree: object) -> Said:
     stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= _mmengine(tree) | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own, _strides(tree))
+    return Said(stated, _timm_head(tree), own, _strides(tree), _colours(tree))
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -231,6 +232,20 @@ def _strides(tree: Mapping[str, Any]) -> str | None:
 
 USUAL = {"dilations": "1 1 1 1", "strides": "1 2 2 2", "style": "pytorch"}
 """What MMPretrain's, MMSegmentation's and MMDetection's ResNet has like torchvision's."""
+
+
+def _colours(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """A word on a config that is text, by which pictures keep blue in front, as OpenCV reads them."""
+    meta = _dict(tree.get("meta"))
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        found = re.findall(r"to_rgb['\"]?\s*[:=]\s*(True|False)\b", text) if _is_config(text) else []
+        if found and "True" not in found:
+            return (f"meta.{key} says to_rgb = False: {BLUE_FIRST}",)
+    return ()
+
+
+BLUE_FIRST = "this model was given blue, green, red, and image processors give red, green, blue"
 
 
 def _dict(value: object) -> Mapping[str, Any]:
