@@ -27,7 +27,7 @@ def test_what_one_source_holds_another_leaves_to_be_made(tmp_path: Path) -> None
 SQUARE = {"size": {"height": 56, "width": 56}, "do_center_crop": False}
 
 
-@pytest.mark.parametrize("source", ["the original's", "a folder", "a file with its report"])
+@pytest.mark.parametrize("source", ["the original's", "a folder", "a file with its report", "the same, of our record"])
 @pytest.mark.parametrize("said", [{}, {"image_mean": [0.5, 0.4, 0.3]}, SQUARE], ids=["alike", "mean", "square"])
 def test_a_transform_that_one_side_alone_states_is_named(said: dict[str, Any], source: str, tmp_path: Path) -> None:
     """Where both state one, two are not equal; where the source states none, it is the target's, by its word."""
@@ -40,10 +40,13 @@ def test_a_transform_that_one_side_alone_states_is_named(said: dict[str, Any], s
     shutil.copytree(folder, theirs)
     (theirs / "dinoport.json").unlink()
     config = json.loads((theirs / "config.json").read_text())
-    (theirs / "config.json").write_text(json.dumps({key: each for key, each in config.items() if key != "dinoport"}))
+    if source != "the same, of our record":
+        config.pop("dinoport")
+        (theirs / "config.json").write_text(json.dumps(config))
     processor = theirs / "preprocessor_config.json"
     processor.write_text(json.dumps({**json.loads(processor.read_text()), **said}))
     places = {"the original's": tmp_path / "p", "a folder": folder, "a file with its report": tmp_path / "back"}
+    places["the same, of our record"] = tmp_path / "p"
     verdict = verify(places[source], theirs).verdict
     silent = source == "the original's"
     assert verdict.failed == (bool(said) and not silent), verdict
