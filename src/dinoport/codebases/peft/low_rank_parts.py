@@ -149,11 +149,10 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
     count = len(halves) + len(joint)
     scale = strength(alpha) if alpha is not None else "without a scale"
     notes = (f"low-rank parts of {counted(count, 'layer')} merged ({scale})",) if count else ()
-    doubts = (Setting("low-rank parts", "not merged yet", Origin.ASSUMED, NOT_YET, doubted=True),) if by_loralib else ()
-    if joint and alpha is None:
-        reason = f"{UNSCALED}; {option_of('lora_alpha')} decides"
-        doubts += (Setting("low-rank parts", "added as they are", Origin.ASSUMED, reason, doubted=True),)
-    return Merging(base, renamed, notes, remarks(count, scale) if count else (), doubts)
+    doubts = {"not merged yet": NOT_YET} if by_loralib else {}
+    doubts |= {"added as they are": f"{UNSCALED}; {option_of('lora_alpha')} decides"} if joint and alpha is None else {}
+    named = [Setting("low-rank parts", what, Origin.ASSUMED, why, doubted=True) for what, why in doubts.items()]
+    return Merging(base, renamed, notes, remarks(count, scale) if count else (), tuple(named))
 
 
 def strength(alpha: float) -> str:
