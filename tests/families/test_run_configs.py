@@ -128,15 +128,15 @@ def test_crops_of_another_size_than_the_position_table_are_not_believed() -> Non
     assert found.preprocessing.size == 98
 
 
-@pytest.mark.parametrize(("given", "is_noted"), [(1e-5, True), (1e-6, False)])
-def test_an_eps_that_contradicts_the_config_is_followed_and_noted(given: float, is_noted: bool) -> None:
+@pytest.mark.parametrize(("given", "is_warned_of"), [(1e-5, True), (1e-6, False)])
+def test_an_eps_that_contradicts_the_config_is_followed_and_warned_of(given: float, is_warned_of: bool) -> None:
     found = reading("dinov3", OWN["dinov3"], wishes=Wishes(layer_norm_eps=given))
     assert found.architecture.layer_norm_eps == given
-    note = (
+    warning = (
         "config.yaml says student.norm_layer = layernorm, whose eps is 1e-06; "
         "--layer-norm-eps says 1e-05, and is followed"
     )
-    assert found.remarks == ((note,) if is_noted else ())
+    assert found.warnings == ((warning,) if is_warned_of else ())
 
 
 def test_a_config_that_says_nothing_of_a_layer_scale_has_none() -> None:

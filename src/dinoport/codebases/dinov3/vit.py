@@ -138,8 +138,8 @@ def read(evidence: Evidence) -> Reading:
     doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)))
     if not doubts:
         refuse_coordinates(evidence)
-    remarks = (*_eps_remarks(evidence), *full_precision(evidence))
-    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
+    remarks, warnings = tuple(full_precision(evidence)), (*_eps_warnings(evidence), *held.warnings)
+    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, warnings, doubts)
 
 
 SIZES_IN_CONFIG = {
@@ -182,7 +182,7 @@ def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[flo
     return eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, reason)
 
 
-def _eps_remarks(evidence: Evidence) -> tuple[str, ...]:
+def _eps_warnings(evidence: Evidence) -> tuple[str, ...]:
     """That what was said of eps is followed, where it contradicts the config's norm layer."""
     layer, given = text(evidence, "student.norm_layer") or "", evidence.wishes.layer_norm_eps
     if evidence.config is None or given is None or EPS.get(layer, given) == given:
