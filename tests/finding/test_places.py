@@ -11,10 +11,10 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.errors import PlanError, SettingError, UsageError
-from dinoport.formats.opening import open_checkpoint
 from dinoport.report.report import Report
 from tests import formula, models
 from tests.codebases import relatives
+from tests.models import weights
 
 MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
 MODELS |= {"deep": replace(models.V2, depth=3)}
@@ -26,11 +26,6 @@ PARTS = ("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "w
 def state(name: str, prefix: str = "", shift: float = 0.0) -> dict[str, torch.Tensor]:
     found = formula.state_dict(MODELS[name].tensors())
     return {f"{prefix}{key}": torch.from_numpy(values + type(values.flat[0])(shift)) for key, values in found.items()}
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    with open_checkpoint(folder) as checkpoint:
-        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
 
 
 def as_alone(source: Path, name: str = "vit", **asked: object) -> Report:

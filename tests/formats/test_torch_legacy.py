@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.torch import legacy as reader
 from dinoport.formats.torch.legacy import MAGIC_NUMBER, read_torch_legacy
 from dinoport.formats.torch.stand_ins import Global
+from tests.formats import memory
 from tests.formats.memory import Memory
 from tests.fuzz.seeds import TENSOR
 
 VALUES = np.arange(1, 17, dtype="<f4")
+
+unsound = partial(memory.unsound, what="a sound torch file of the legacy format")
 
 
 def tensor(count: int = 16, rows: int = 4, view: bytes = b"N") -> bytes:
@@ -43,15 +47,6 @@ def refused(data: bytes) -> str:
     with pytest.raises(CheckpointError) as caught:
         read_torch_legacy(Memory(data))
     return str(caught.value)
-
-
-def unsound(found: str, where: str = "file.pth is not a sound torch file of the legacy format") -> str:
-    return (
-        f"{where}\n"
-        f"  found: {found}\n"
-        "  likely cause: a damaged file, or one that was made to mislead\n"
-        "  try: fetch the file again from where it came"
-    )
 
 
 @pytest.mark.parametrize("little_endian", [True, False])
@@ -87,7 +82,7 @@ def test_a_storage_of_two_dtypes():
     second = tensor().replace(b"FloatStorage", b"IntStorage")
     found = "a storage 0 that is declared twice, and differently"
     data = file(b"}(X\1\0\0\0a" + tensor() + b"X\1\0\0\0b" + second + b"u.")
-    assert refused(data) == unsound(found, "file.pth is not a sound torch file")
+    assert refused(data) == memory.unsound(found)
 
 
 def test_every_cut_ends_in_a_message():
@@ -152,9 +147,7 @@ def test_what_torch_cannot_name_is_no_class_with_its_source(name: bytes) -> None
     found = (
         f"a reference that names no storage: ('module', Global(name='{name.decode().replace(chr(10), '.')}'), 'f', 's')"
     )
-    assert refused(file(one(class_with_source(name)), keys=(), storages=(), counts=())) == unsound(
-        found, "file.pth is not a sound torch file"
-    )
+    assert refused(file(one(class_with_source(name)), keys=(), storages=(), counts=())) == memory.unsound(found)
 
 
 def test_a_class_with_its_source_is_a_name() -> None:

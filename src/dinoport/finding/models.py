@@ -204,6 +204,7 @@ def _model_in(
                 for gap in gaps(checkpoint)
             ),
             *of_built_in(place.outside),
+            *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,
             *statements.overruled(wishes, reading),

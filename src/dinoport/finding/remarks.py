@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 
 def of_names(naming: Naming, decoding: Decoding) -> list[str]:
-    if naming.family:
-        return []
     declared = {name: why for name, why in decoding.declared.items() if "." not in name}
-    kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
-    return [f"read through the names of {naming.codebase}", *kept]
+    kept = [f"the file holds no {name}; taken as {why}" for name, why in declared.items()]
+    return kept if naming.family else [f"read through the names of {naming.codebase}", *kept]
 
 
 def of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:

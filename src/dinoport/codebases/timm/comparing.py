@@ -36,7 +36,7 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
         ours, theirs = (classes_in(each) if name == "num_classes" else each.get(name) for each in (expected, found))
         by_arguments = known and name in ("architecture", "model_args")
-        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not by_arguments:
+        if not same_json(ours, theirs) and not by_arguments:
             yield Finding(name, ours, theirs, "outputs" if name in BUILDING else "none")
     if whole is not None and other is not None:
         for name in sorted(name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)):
@@ -59,16 +59,14 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
 
 ADAPTING: Mapping[str, Callable[[object], bool]] = {
     "label_offset": lambda value: not value,
-    "first_conv": lambda value: value is None or isinstance(value, str) or is_words(value),
+    "first_conv": lambda value: (
+        value is None or all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
+    ),
     "fixed_input_size": lambda value: not value,
 }
 """Fields of `pretrained_cfg` by which timm fits weights to another model, and what says that it does not."""
 
 FIELDS = frozenset({*PIXELS, *LOADING, *FOR_PEOPLE, *ADAPTING})
-
-
-def is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _effect(name: str, value: object, *, sized: bool) -> Effect:
