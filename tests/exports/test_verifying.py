@@ -51,7 +51,7 @@ def test_the_processor_that_the_user_names_is_proven(source: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("value", [0.25, float("nan")])
 @pytest.mark.parametrize("level", ["exact", "full"])
-def test_values_that_a_second_name_alone_has_are_no_weights(level: str, value: float, tmp_path: Path) -> None:
+def test_values_of_a_second_name_do_not_count_as_weights(level: str, value: float, tmp_path: Path) -> None:
     """A graph of the model before it was trained on: `norms.3` still holds what `norm` held."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")

@@ -117,7 +117,7 @@ def _proofs(conversion: Conversion, export: Export, graph: Path, checks: Checks)
 def _forms(conversion: Conversion) -> Iterator[Known]:
     """The original's tensors: under canonical names, as the source has them, and as Transformers does.
 
-    Nothing is computed with a second name: values that it alone has are no weights.
+    Nothing is computed with a second name: its values do not count as weights.
     """
     decoding, rules = conversion.model.decoding, conversion.target.rules
     for name, tensor in decoding.tensors.items():
