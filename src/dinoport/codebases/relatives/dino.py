@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from dinoport.codebases.catalogue import naming_named
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.dino.resnet import written
 from dinoport.codebases.drops import AVERAGED, OF_DINO, OF_DINO_VIT
 from dinoport.codebases.relative import Relative, Whole
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
@@ -222,5 +222,5 @@ RESNET = Relative(
     like="dino_resnet",
     facts=Facts("DINO"),
     signs=Signs(),
-    written=written,
+    written=lambda names, classifier: naming_named("dino_resnet").written(names, classifier),
 )
