@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
+from dinoport.formats.opening import open_checkpoint
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.resnet.architecture import ResNet
@@ -38,3 +40,9 @@ def renamed(tensors: Mapping[str, T], layer: str, name: str) -> dict[str, T]:
     """The same tensors with another name for a layer: for the one that an original does not call `classifier`."""
     own = f"{layer}."
     return {f"{name}.{key.removeprefix(own)}" if key.startswith(own) else key: each for key, each in tensors.items()}
+
+
+def weights(place: Path) -> dict[str, bytes]:
+    """What each tensor of a file or folder holds."""
+    with open_checkpoint(place) as checkpoint:
+        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}

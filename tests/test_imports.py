@@ -33,7 +33,7 @@ EXACT = {
     for name in ("verdict", "prove", "exact", "known_folder", "genuine", "difference", "outputs")
 }
 EXACT |= {f"dinoport.proofs.{name}" for name in ("case", "weights", "aside", "diagnosis.diagnosis")}
-EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "compared", "comparison", "comparable")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "compared", "comparison")}
 
 
 def imported(*arguments: str | Path) -> set[str]:

@@ -90,14 +90,23 @@ def test_a_file_of_labels_that_changes_makes_another_folder(source: Path, tmp_pa
     assert folders[0] != folders[1]
 
 
-def test_a_folder_that_was_changed_is_told_where_it_is_asked_for(source: Path) -> None:
+@pytest.mark.parametrize("damage", ["a bit", "a config that is cut off", "a file that is gone"])
+def test_a_folder_that_was_changed_is_told_where_it_is_asked_for_and_given_to_nobody(source: Path, damage: str) -> None:
     folder = dinoport.load(source, tiny.REQUEST).folder
-    weights = bytearray((folder / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(weights)
+    weights = (folder / "model.safetensors").read_bytes()
+    if damage == "a bit":
+        (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    elif damage == "a config that is cut off":
+        (folder / "config.json").write_text("{")
+    else:
+        (folder / "model.safetensors").unlink()
     dinoport.load(source, tiny.REQUEST)
-    with pytest.raises(NotProvenError, match="is not equal"):
+    with pytest.raises(NotProvenError, match="is not equal to it any more, and was removed") as told:
         dinoport.load(source, tiny.REQUEST, recheck=True)
+    assert told.value.where == str(folder)
+    assert told.value.found
+    again = dinoport.load(source, tiny.REQUEST)
+    assert (again.folder / "model.safetensors").read_bytes() == weights
 
 
 def test_only_models_of_transformers_are_loaded(source: Path) -> None:

@@ -11,14 +11,14 @@ import torch
 
 from dinoport.api import convert, verify
 from dinoport.errors import DinoportError, SettingError
-from dinoport.formats.opening import open_checkpoint
-from dinoport.mapping.merging import LowRank, Merged
+from dinoport.mapping.computation import LowRank, Merged
 from dinoport.mapping.plan import unrounded
 from dinoport.proofs import outputs
 from dinoport.proofs.verdict import Word
 from dinoport.tensor import TensorRef
 from tests import formula, models
 from tests.error_text import error_text
+from tests.models import weights
 
 RANK, ALPHA = 2, 6
 
@@ -66,11 +66,6 @@ def adapter(folder: Path, names: str = "memory", more: dict[str, torch.Tensor] |
     torch.save(tensors, own / "adapter_model.bin")
     (own / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
     return own
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    with open_checkpoint(folder) as checkpoint:
-        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
 
 
 @pytest.mark.parametrize("names", BOTH)

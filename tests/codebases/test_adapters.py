@@ -15,6 +15,7 @@ from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, models
+from tests.models import weights
 
 RANK, ALPHA = 2, 6.0
 MAY_BE_MERGED = (
@@ -56,11 +57,6 @@ def merged(scale: float) -> dict[str, torch.Tensor]:
         up, down = low_rank(layer, own[f"{layer}.weight"])
         own[f"{layer}.weight"] = (own[f"{layer}.weight"].double() + scale * up.double() @ down.double()).float()
     return own
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    with open_checkpoint(folder) as checkpoint:
-        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
 
 
 @pytest.mark.parametrize("style", ["peft", "loralib"])

@@ -53,6 +53,25 @@ def test_statistics_are_stored(framework: str, tmp_path) -> None:
     assert found["resize"].origin == "assumed"
 
 
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        ("to_rgb=False", True),
+        ("bgr_to_rgb = False", True),
+        ("'to_rgb': False", True),
+        ("to_rgb=True", False),
+        ("bgr_to_rgb=True, rgb_to_bgr=False", False),
+        ("", False),
+    ],
+)
+def test_pictures_that_keep_blue_in_front_are_warned_of(said: str, warned: bool, tmp_path) -> None:
+    tree = {"meta": {"mmengine_version": "0.10.7", "cfg": MMENGINE.replace("to_rgb=True", said)}}
+    torch.save({**tree, "state_dict": state("backbone.vit.")}, tmp_path / "last.pth")
+    found = convert(tmp_path / "last.pth", tmp_path / "out", level="exact", num_heads=1).verdict.warnings
+    order = "this model was given blue, green, red, and image processors give red, green, blue"
+    assert (f"meta.cfg says to_rgb = False: {order}" in found) is warned
+
+
 def test_the_user_s_option_wins_over_what_is_stored_field_by_field(tmp_path) -> None:
     torch.save({**SAYING["LightlyTrain, pretraining"], "state_dict": state("net.")}, tmp_path / "last.ckpt")
     report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1, image_mean=(0.1, 0.2, 0.3))

@@ -12,6 +12,7 @@ from dinoport.api import convert, plan
 from dinoport.errors import DinoportError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
+from tests.models import weights
 
 MMPRETRAIN = (
     (r"patch_embed\.proj", "patch_embed.projection"),
@@ -59,11 +60,6 @@ def renamed(name: str, names: Any) -> str:
     for pattern, other in names:
         name = re.sub(pattern, other, name)
     return name
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    with open_checkpoint(folder) as checkpoint:
-        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -256,3 +256,32 @@ def test_a_backbone_with_a_camera_among_its_tokens_is_no_dinov2(tmp_path) -> Non
             api.plan(path)
         assert str(raised.value).startswith(f"{path} is a Depth Anything 3 of several views, and no model")
         assert "  found: pretrained.camera_token\n" in str(raised.value)
+
+
+@pytest.mark.parametrize("lead", ["", "backbone.0.body.", "module.backbone.body."])
+@pytest.mark.parametrize("with_a_vit", [False, True])
+def test_a_resnet_with_frozen_norms_is_refused_for_them(lead: str, with_a_vit: bool, tmp_path) -> None:
+    """DETR dilates its last stage or not, and only the arguments of its training tell."""
+    own = formula.state_dict(RESNET.tensors())
+    values = {f"{lead}{name}": each for name, each in own.items() if not name.endswith("num_batches_tracked")}
+    vit = {f"encoder.{name}": each for name, each in formula.state_dict(V2.tensors()).items()}
+    path = tmp_path / "detr.pth"
+    values |= vit if with_a_vit else {}
+    write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
+    if with_a_vit:
+        assert api.plan(path, num_heads=1, prefix="encoder.").class_name == "Dinov2Model"
+        return
+    with pytest.raises(UnknownModelError, match="is a ResNet with frozen norms, as detectors have"):
+        api.plan(path)
+
+
+def test_a_backbone_that_is_not_known_is_not_said_to_be_missing(tmp_path) -> None:
+    """ViTDet's has no CLS token and no last norm."""
+    own = {name: each for name, each in VIT.tensors().items() if not name.startswith(("cls_token", "norm."))}
+    values = {f"backbone.net.{name}": each for name, each in formula.state_dict(own).items()}
+    values |= {"roi_heads.mask_head.weight": formula.tensor("mask_head", (3, 4))}
+    path = tmp_path / "model.pth"
+    write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
+    with pytest.raises(UnknownModelError) as raised:
+        api.plan(path)
+    assert "without its backbone" not in str(raised.value).splitlines()[0]

@@ -11,7 +11,7 @@ import pytest
 from dinoport.api import verify
 from dinoport.exports.graph import Export, Graph, Node
 from dinoport.exports.reading import read_export
-from dinoport.proofs.verdict import GATE, Word
+from dinoport.proofs.verdict import GATE, WHERE_USED, Word
 from dinoport.report.report import Report
 from dinoport.tensor import Array
 from tests.exports.cases import CASES, RECORDED
@@ -24,13 +24,13 @@ pytest.importorskip("transformers")
 Change = Callable[[Export], Export]
 
 
-def changed(name: str, change: Change, folder: Path, **asked: Any) -> Report:
+def changed(name: str, change: Change, folder: Path, level: str = "full", **asked: Any) -> Report:
     """What is said of a recorded graph with a change in it."""
     export, files = read_export(RECORDED / f"{name}.onnx")
     with files:
         path = write(folder / "changed.onnx", change(export))
     case = CASES[case_of(name)]
-    return verify(case.write(folder), path, replace(case.request, **asked))
+    return verify(case.write(folder), path, replace(case.request, **asked), level=level)
 
 
 def with_graph(export: Export, **parts: Any) -> Export:
@@ -204,6 +204,24 @@ def test_an_operator_that_is_not_known_is_named_and_nothing_is_said_of_outputs(t
     assert report.verdict.word is Word.TRANSPORTED
     assert report.verdict.shown == "(outputs not shown: the operator com.example::FastGelu is not known)"
     assert "outputs" in report.verdict.not_shown
+
+
+def swapped(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Two weights of one shape, each in the other's place."""
+    shape = arrays[query(arrays)].shape
+    first, second = [name for name, array in arrays.items() if array.shape == shape][:2]
+    return {**arrays, first: arrays[second], second: arrays[first]}
+
+
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_two_weights_in_each_others_place_are_found_and_that_is_not_called_all(level: str, tmp_path: Path) -> None:
+    report = changed("vit-dynamo23", with_values(swapped), tmp_path, level=level)
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.passed
+    if level == "full":
+        assert report.verdict.word is Word.NOT_EQUAL
+    else:
+        assert report.verdict.not_shown[1:3] == ("outputs", WHERE_USED)
 
 
 def test_a_number_is_read_as_it_was_meant_and_the_figure_without_that_stands_beside(tmp_path: Path) -> None:

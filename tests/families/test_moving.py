@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dinoport.codebases.transform import transform_settings
 from dinoport.model import Origin
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.request import Request
+from dinoport.work.conversion import transform_settings
 from dinoport.work.prepare import prepare
 from tests.codebases import relatives
 from tests.families.cases import BY_NAME, CASES, Case

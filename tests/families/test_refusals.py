@@ -73,13 +73,6 @@ OPTIONS: dict[str, tuple[Mapping[str, formula.Array], Mapping[str, object], str,
         "rotary coordinates normalised by min (pos_embed_rope_normalize_coords)",
         "outputs for pictures that are not square would be off (by about 0.61 in the model that was measured)",
     ),
-    "periods between limits": (
-        OWN,
-        {"pos_embed_rope_min_period": 0.5, "pos_embed_rope_max_period": 90.0},
-        "run/config.yaml",
-        "rotary periods between limits (pos_embed_rope_min_period), without a base",
-        "outputs would be off (by about 0.8 in the model that was measured)",
-    ),
 }
 
 
@@ -96,6 +89,12 @@ def test_an_option_of_the_training_that_no_class_has(option: str) -> None:
             "  try: keep this model in its own code, or train without this option",
         ]
     )
+
+
+def test_what_the_config_of_another_model_says_of_coordinates_refuses_nothing() -> None:
+    config = RunConfig("run/config.yaml", {"student": {"pos_embed_rope_normalize_coords": "max", "patch_size": 14}})
+    [doubt] = read(Evidence("weights.pth", refs(OWN), config=config)).doubts
+    assert doubt == "config.yaml says student.patch_size = 14, the tensors have 16: ignored"
 
 
 def test_periods_that_follow_from_no_base() -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.dinov2 import vit as v2
 from dinoport.codebases.dinov3 import convnext, vit
+from dinoport.finding.evidence import read
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Origin, Setting, Wishes
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED
@@ -23,6 +24,8 @@ MODELS: dict[str, tuple[Callable[[Evidence], Reading], Any]] = {
     "dinov3": (vit.read, V3),
     "dinov3_convnext": (convnext.read, CONVNEXT),
 }
+
+PART, NO_PART = "such a part", "no such part"
 
 OWN: dict[str, dict[str, object]] = {
     "dinov2": {"patch_size": 14, "ffn_layer": "mlp", "num_register_tokens": 0, "qkv_bias": True},
@@ -42,16 +45,23 @@ OWN: dict[str, dict[str, object]] = {
 CROPS = {"dinov2": 98, "dinov3": 112, "dinov3_convnext": 160}
 
 
-def reading(
-    name: str, student: Mapping[str, object], crops: int | None = None, wishes: Wishes | None = None
-) -> Reading:
-    read, model = MODELS[name]
+def evidence(
+    name: str,
+    student: Mapping[str, object],
+    crops: int | None = None,
+    wishes: Wishes | None = None,
+    model: Any = None,
+    **more: object,
+) -> Evidence:
+    model = model or MODELS[name][1]
     state = formula.state_dict(model.tensors())
     tensors = {key: TensorRef(key, data.dtype, data.shape, ArrayValues(data)) for key, data in state.items()}
-    values = {"student": dict(student), "crops": {"global_crops_size": crops}}
-    return read(
-        Evidence("weights.pth", tensors, wishes=wishes or Wishes(), config=RunConfig("run/config.yaml", values))
-    )
+    values = {"student": dict(student), "crops": {"global_crops_size": crops, **more}}
+    return Evidence("weights.pth", tensors, wishes=wishes or Wishes(), config=RunConfig("run/config.yaml", values))
+
+
+def reading(name: str, *given: Any, **more: Any) -> Reading:
+    return MODELS[name][0](evidence(name, *given, **more))
 
 
 def input_size(found: Reading) -> list[Setting[object]]:
@@ -64,22 +74,22 @@ def input_size(found: Reading) -> list[Setting[object]]:
         ("dinov2", "patch_size", 16, "14"),
         ("dinov2", "ffn_layer", "swiglufused", "mlp"),
         ("dinov2", "num_register_tokens", 4, "0"),
-        ("dinov2", "qkv_bias", False, "true"),
-        ("dinov2", "proj_bias", False, "true"),
-        ("dinov2", "ffn_bias", False, "true"),
-        ("dinov2", "layerscale", 0.0, "a layer scale"),
-        ("dinov3", "layerscale", 0.0, "a layer scale"),
+        ("dinov2", "qkv_bias", False, PART),
+        ("dinov2", "proj_bias", False, PART),
+        ("dinov2", "ffn_bias", False, PART),
+        ("dinov2", "layerscale", 0.0, PART),
+        ("dinov3", "layerscale", 0.0, PART),
         ("dinov3", "patch_size", 14, "16"),
         ("dinov3", "ffn_layer", "swiglu64", "mlp"),
         ("dinov3", "norm_layer", "rmsnorm", "layernorm or layernormbf16"),
         ("dinov3", "n_storage_tokens", 4, "0"),
         ("dinov3", "pos_embed_rope_base", 50.0, "100"),
-        ("dinov3", "mask_k_bias", True, "false"),
-        ("dinov3", "untie_cls_and_patch_norms", True, "false"),
-        ("dinov3", "untie_global_and_local_cls_norm", True, "false"),
-        ("dinov3", "qkv_bias", False, "true"),
-        ("dinov3", "proj_bias", False, "true"),
-        ("dinov3", "ffn_bias", False, "true"),
+        ("dinov3", "mask_k_bias", True, NO_PART),
+        ("dinov3", "untie_cls_and_patch_norms", True, NO_PART),
+        ("dinov3", "untie_global_and_local_cls_norm", True, NO_PART),
+        ("dinov3", "qkv_bias", False, PART),
+        ("dinov3", "proj_bias", False, PART),
+        ("dinov3", "ffn_bias", False, PART),
         ("dinov3", "in_chans", 4, "3"),
         ("dinov3_convnext", "in_chans", 4, "3"),
     ],
@@ -134,7 +144,7 @@ def test_a_config_that_says_nothing_of_a_layer_scale_has_none() -> None:
     for name in ("dinov2", "dinov3"):
         assert reading(name, {**OWN[name], "layerscale": 1e-5}).doubts == ()
         [doubt] = reading(name, {**OWN[name], "layerscale": None}).doubts
-        assert doubt == "config.yaml says student.layerscale = 0, the tensors have a layer scale: ignored"
+        assert doubt == "config.yaml says student.layerscale = null, the tensors have such a part: ignored"
 
 
 def test_a_switch_that_is_empty_is_off() -> None:
@@ -153,3 +163,73 @@ def test_a_memory_efficient_builder_is_the_builder() -> None:
     assert "vit_small, from config.yaml, was ignored: it has width 384, the tensors have 64" in (
         reading("dinov2", student).doubts
     )
+
+
+def test_a_builder_of_another_depth_is_not_believed() -> None:
+    model = dinov2(width=384, depth=1, heads=6, mlp_hidden=1536, patch_size=14, image_size=98)
+    found = reading("dinov2", {"arch": "vit_small"}, model=model)
+    assert found.doubts == ("vit_small, from config.yaml, was ignored: it has 12 blocks, the tensors have 1",)
+
+
+@pytest.mark.parametrize(("said", "is_alike"), [(1, True), ("yes", True), (0, False), (None, False), ("${x.y}", True)])
+def test_a_part_is_there_where_the_config_says_anything_but_nothing(said: object, is_alike: bool) -> None:
+    """As `if qkv_bias:` of both codebases has it; what refers elsewhere is not known."""
+    for name in ("dinov2", "dinov3"):
+        assert bool(reading(name, {**OWN[name], "qkv_bias": said}).doubts) is not is_alike
+
+
+@pytest.mark.parametrize("limits", [{"min": 0.5}, {"max": 90.0}, {"min": 0.5, "max": 90.0}])
+def test_limits_of_periods_say_nothing_where_the_stored_ones_follow_a_base(limits: Mapping[str, float]) -> None:
+    said = {f"pos_embed_rope_{name}_period": value for name, value in limits.items()}
+    found = reading("dinov3", {**OWN["dinov3"], **said})
+    assert (found.doubts, found.architecture.rope_theta) == ((), 100.0)
+
+
+@pytest.mark.parametrize("name", ["dinov3", "dinov3_convnext"])
+def test_statistics_of_the_run_are_the_processors_and_are_said(name: str) -> None:
+    """`dinov3/train/ssl_meta_arch.py` normalises by them, whatever the released models take."""
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    found = reading(name, OWN[name], rgb_mean=[*mean], rgb_std=[*std]).preprocessing
+    assert found is not None
+    assert (found.mean, found.std) == (mean, std)
+    where = "crops.rgb_mean and crops.rgb_std in config.yaml"
+    assert found.stored == {"mean": where, "std": where}
+
+
+@pytest.mark.parametrize("given", [
+    {"rgb_mean": [0.1, 0.2, 0.3]}, {"rgb_mean": [0.1, 0.2], "rgb_std": [0.4, 0.5]}, {"rgb_mean": 0.1, "rgb_std": 0.2},
+    {"rgb_mean": [0.485, 0.456, 0.406], "rgb_std": [0.229, 0.224, 0.225]},
+])  # fmt: skip
+def test_statistics_that_are_none_or_the_usual_ones_change_nothing(given: Mapping[str, object]) -> None:
+    own, found = (reading("dinov3", OWN["dinov3"], **more).preprocessing for more in ({}, given))
+    assert (own, own and own.stored) == (found, {})
+
+
+def test_statistics_mean_nothing_to_dinov2() -> None:
+    found = reading("dinov2", OWN["dinov2"], rgb_mean=[0.1, 0.2, 0.3], rgb_std=[0.4, 0.5, 0.6])
+    assert found.preprocessing == reading("dinov2", OWN["dinov2"]).preprocessing
+
+
+@pytest.mark.parametrize("name", ["dinov3", "dinov3_convnext"])
+def test_what_the_original_computes_in_eight_bits_is_said(name: str) -> None:
+    found = reading(name, {**OWN[name], "fp8_enabled": True})
+    assert found.remarks == (
+        "config.yaml says student.fp8_enabled = true: linear layers ran in 8 bits, and do not here",
+    )
+    assert found.doubts == reading(name, {**OWN[name], "fp8_enabled": False}).remarks == ()
+
+
+def test_maps_that_the_original_resizes_are_said() -> None:
+    assert reading("dinov3_convnext", {"patch_size": 16}).remarks == (
+        "config.yaml says student.patch_size = 16: get_intermediate_layers of the original resizes its maps to patches "
+        "of 16 pixels, the class does not",
+    )
+
+
+@pytest.mark.parametrize(("layer", "is_doubted"), [("layernormbf16", True), ("layernorm", False)])
+def test_what_a_contradicted_config_says_otherwise_is_doubted(layer: str, is_doubted: bool) -> None:
+    """Nothing of it is taken, and the verdict's first line names what is assumed in its place."""
+    given = evidence("dinov3", {**OWN["dinov3"], "norm_layer": layer, "in_chans": 4})
+    found = {each.name: each for each in read(Naming("", "", bool, given=vit), given).settings}
+    assert (found["eps"].value, found["eps"].doubted) == (1e-6, is_doubted)
+    assert [name for name, each in found.items() if each.doubted] == ["eps"] * is_doubted

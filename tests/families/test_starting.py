@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dinoport import __version__
-from dinoport.api import convert, verify
+from dinoport.api import convert, plan, verify
 from dinoport.codebases import training
 from dinoport.errors import DinoportError, UnknownModelError
 from dinoport.proofs.verdict import Word
@@ -17,7 +17,7 @@ from dinoport.report.report import Report
 from tests import tiny
 from tests.error_text import error_text
 from tests.families.cases import BY_NAME, Case, teacher_of_a_run
-from tests.models import V2
+from tests.models import CONVNEXT, V2, V3, VIT
 
 torch = pytest.importorskip("torch")
 
@@ -342,3 +342,15 @@ def test_a_file_without_a_report_is_proven_by_its_backbone(tmp_path: Path) -> No
     start(source, tmp_path / "start", num_heads=2)
     found = verify(source, tmp_path / "start" / "checkpoint.pth", num_heads=2, level="exact")
     assert found.verdict.word is Word.TRANSPORTED
+
+
+@pytest.mark.parametrize(
+    ("model", "built"),
+    [(VIT, "1e-06"), (V2, "1e-06"), (V3, "1e-06 or 1e-05"), (CONVNEXT, "1e-06")],
+    ids=["dino", "dinov2", "dinov3", "dinov3_convnext"],
+)
+def test_an_eps_that_the_trainer_does_not_build_is_said(model: Any, built: str, tmp_path: Path) -> None:
+    source, _ = Case("eps", model, "").write(tmp_path)
+    for eps, count in ((1e-3, 1), (model.layer_norm_eps, 0)):
+        warnings = plan(source, to="training", layer_norm_eps=eps).verdict.warnings
+        assert len([line for line in warnings if f"norms of eps {built}, and this model has 0.001" in line]) == count

@@ -64,7 +64,7 @@ def test_what_timm_leaves_out_is_assumed_and_said(tmp_path: Path) -> None:
     assert "heads = 1 (width / 64)" in assumptions
     assert "rope base = 100.0 (as in all released DINOv3 ViTs)" in assumptions
     assert "read through the names of timm" in report.remarks
-    assert "timm keeps no mask_token; taken as all 0 (it is used for training alone)" in report.remarks
+    assert "the file holds no mask_token; taken as all 0 (it is used for training alone)" in report.remarks
 
 
 def test_the_way_back_gives_the_originals_names(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dinoport.api import convert, inspect, verify
 from dinoport.errors import PlanError
@@ -38,6 +39,29 @@ def test_registers_that_may_be_used_stay(count: int, value: float, tmp_path: Pat
     report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
     assert report.class_name == "Dinov2WithRegistersModel"
     assert not any("register_tokens" in each for each in report.verdict.named)
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "net.encoder."])
+@pytest.mark.parametrize("codebase", ["dinov3", "eupe", "lingbot"])
+@pytest.mark.parametrize("by_transformers", [False, True])
+def test_a_mask_token_that_fine_tuning_deleted_counts_as_zeros(
+    prefix: str, codebase: str, by_transformers: bool, tmp_path: Path
+) -> None:
+    torch.save(state("dinov3"), tmp_path / "whole.pth")
+    convert(tmp_path / "whole.pth", tmp_path / "ours", level="exact", codebase=codebase)
+    names = load_file(tmp_path / "ours" / "model.safetensors") if by_transformers else state("dinov3")
+    own = {f"{prefix}{name}": each for name, each in names.items() if not name.endswith("mask_token")}
+    torch.save({**own, "head.conv.weight": torch.ones(3, 64)}, tmp_path / "tuned.pth")
+    asked = {"num_heads": MODELS["dinov3"].heads, "layer_norm_eps": 1e-5} if by_transformers else {}
+    report = convert(tmp_path / "tuned.pth", tmp_path / "theirs", level="exact", codebase=codebase, **asked)
+    ours, theirs = (load_file(tmp_path / each / "model.safetensors") for each in ("ours", "theirs"))
+    mask = theirs.pop("embeddings.mask_token")
+    assert ours.pop("embeddings.mask_token").shape == mask.shape
+    assert not mask.any()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert "the file holds no mask_token; taken as all 0 (it is used for training alone)" in report.remarks
+    assert verify(tmp_path / "tuned.pth", tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
 
 
 def without(tree: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
@@ -78,7 +102,8 @@ def test_a_backbone_without_its_last_norm_is_refused_for_that(prefix: str, tmp_p
     assert "norm.weight is missing" in str(caught.value)
     if prefix:
         assert caught.value.cause == (
-            "a detector or a segmenter, which takes what the blocks give; every class here has a norm behind them"
+            "a detector, a segmenter or another code that takes what the blocks give, or norms it without weights; "
+            "every class here has a norm with weights behind them"
         )
 
 

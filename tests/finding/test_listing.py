@@ -21,15 +21,11 @@ from dinoport.report.text import inspection_lines
 from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.lines import lines_for
 from dinoport.tensor import ArrayValues, TensorRef, size_text
-from tests import formula, models
+from tests import models
 from tests.codebases import relatives
+from tests.finding.reports import state
 
 V2 = "DINOv2 ViT (facebookresearch/dinov2)"
-
-
-def state(model: object, prefix: str, shift: float = 0.0) -> dict[str, torch.Tensor]:
-    found = formula.state_dict(model.tensors())  # type: ignore[attr-defined]
-    return {f"{prefix}{name}": torch.from_numpy(values) + shift for name, values in found.items()}
 
 
 def written(folder: Path) -> Path:

@@ -11,9 +11,10 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.errors import PlanError, SettingError, UsageError
-from dinoport.formats.opening import open_checkpoint
+from dinoport.report.report import Report
 from tests import formula, models
 from tests.codebases import relatives
+from tests.models import weights
 
 MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
 MODELS |= {"deep": replace(models.V2, depth=3)}
@@ -27,9 +28,13 @@ def state(name: str, prefix: str = "", shift: float = 0.0) -> dict[str, torch.Te
     return {f"{prefix}{key}": torch.from_numpy(values + type(values.flat[0])(shift)) for key, values in found.items()}
 
 
-def weights(folder: Path) -> dict[str, bytes]:
-    with open_checkpoint(folder) as checkpoint:
-        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
+def as_alone(source: Path, name: str = "vit", **asked: object) -> Report:
+    """The report of a conversion, whose weights are those of the model in a file of its own."""
+    torch.save(state(name), source.with_name("bare.pth"))
+    convert(source.with_name("bare.pth"), source.with_name("ours"), level="exact", **HEADS[name])
+    report = convert(source, source.with_name("theirs"), level="exact", **HEADS[name], **asked)
+    assert weights(source.with_name("theirs")) == weights(source.with_name("ours"))
+    return report
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -46,10 +51,7 @@ def test_it_is_found_below_any_prefix(name: str, seed: int, tmp_path) -> None:
     for key in keys:
         tree = {key: tree, "epoch": 3}
     torch.save(tree, tmp_path / "wrapped.ckpt")
-    torch.save(state(name), tmp_path / "bare.pth")
-    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", **HEADS[name])
-    report = convert(tmp_path / "wrapped.ckpt", tmp_path / "theirs", level="exact", **HEADS[name])
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    report = as_alone(tmp_path / "wrapped.ckpt", name)
     dropped = " ".join(line.names for line in report.accounting.dropped)
     assert "decoder.blocks.0.norm.weight" in dropped
 
@@ -69,10 +71,7 @@ def grouped(tree: dict[str, torch.Tensor], size: int, *, anew: bool = False) -> 
 def test_grouped_blocks_are_counted_through_below_any_prefix(prefix: str, size: int, tmp_path) -> None:
     beside = {"decoder.blocks.0.0.attn.qkv.weight": torch.ones(4, 4), "projector.weight": torch.ones(3, 64)}
     torch.save({"model": grouped(state("deep", prefix), size) | (beside if prefix else {})}, tmp_path / "run.pth")
-    torch.save(state("deep"), tmp_path / "bare.pth")
-    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
-    report = convert(tmp_path / "run.pth", tmp_path / "theirs", level="exact", num_heads=1)
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    report = as_alone(tmp_path / "run.pth", "deep")
     count = sum(name.startswith("blocks.") for name in state("deep"))
     said = f"block chunks flattened in {count} names: blocks.{{chunk}}.{{block}} became blocks.{{block}}"
     assert said in report.source.stripped
@@ -100,10 +99,7 @@ def test_stages_that_count_their_own_blocks_are_not_groups(prefix: str, tmp_path
 def test_the_convention_chooses_whatever_the_order(preferred: str, other: str, order: int, tmp_path) -> None:
     parts = [state("vit", preferred), state("vit", other, shift=1.0)][::order]
     torch.save({"state_dict": {**parts[0], **parts[1]}}, tmp_path / "run.ckpt")
-    torch.save(state("vit"), tmp_path / "bare.pth")
-    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
-    report = convert(tmp_path / "run.ckpt", tmp_path / "theirs", level="exact", num_heads=1)
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    report = as_alone(tmp_path / "run.ckpt")
     assert any("was chosen" in remark and other.rstrip(".") in remark for remark in report.remarks)
     convert(tmp_path / "run.ckpt", tmp_path / "asked", level="exact", num_heads=1, prefix=f"state_dict.{other}")
     assert weights(tmp_path / "asked") != weights(tmp_path / "ours")
@@ -244,10 +240,7 @@ def whole_message(folder: Path, title: str, lines: list[str]) -> str:
 def test_a_user_s_own_layer_of_the_same_name_is_none_of_the_backbone_s(tmp_path) -> None:
     tree = {**state("vit", "model."), "norm.weight": torch.ones(12), "norm.bias": torch.ones(12)}
     torch.save(tree, tmp_path / "run.ckpt")
-    torch.save(state("vit"), tmp_path / "bare.pth")
-    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
-    report = convert(tmp_path / "run.ckpt", tmp_path / "theirs", level="exact", num_heads=1)
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    report = as_alone(tmp_path / "run.ckpt")
     assert "norm.weight" in " ".join(line.names for line in report.accounting.dropped)
 
 
@@ -283,10 +276,7 @@ def test_what_timms_config_says_is_taken(tmp_path) -> None:
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_models_in_a_list_are_found_by_their_places(kind: type, tmp_path) -> None:
     torch.save(kind([{"epoch": 3}, {"net": state("vit", "vit.")}]), tmp_path / "saved.pt")
-    torch.save(state("vit"), tmp_path / "bare.pth")
-    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
-    report = convert(tmp_path / "saved.pt", tmp_path / "theirs", level="exact", num_heads=1, prefix="1.net.vit.")
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    report = as_alone(tmp_path / "saved.pt", prefix="1.net.vit.")
     assert report.source.branch == "1.net.vit"
 
 

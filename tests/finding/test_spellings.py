@@ -32,6 +32,18 @@ def test_they_are_read_with_dots(name: str, prefix: str, joiner: str, tmp_path: 
         assert f"names joined by {joiner!r} read with dots" in str(report.source)
 
 
+@pytest.mark.parametrize("prefix", ["", "module.featurizer.", "vision_backbone.featurizer."])
+def test_layer_scales_of_openvla_are_read(prefix: str, tmp_path: Path) -> None:
+    theirs = {key.replace(".gamma", ".scale_factor"): each for key, each in state("dinov2", prefix).items()}
+    beside = {"upsampler.scale_factor": torch.ones(3)} if prefix else {}
+    torch.save({**theirs, **beside}, tmp_path / "vla.pth")
+    torch.save(state("dinov2"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(tmp_path / "vla.pth", tmp_path / "theirs", level="exact", num_heads=1)
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert "ls1.scale_factor read as ls1.gamma" in report.source.stripped
+
+
 @pytest.mark.parametrize("name", ASKED)
 def test_every_name_comes_back(name: str) -> None:
     names = {**MODELS[name].tensors(), **models.V3.tensors()}

@@ -174,11 +174,24 @@ def test_what_pretrained_cfg_leaves_out_is_as_timm_takes_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(("field", "value"), [
     ("interpolation", "lanczos"), ("crop_mode", "border"), ("crop_pct", 1.5), ("input_size", [3, 64, 48]),
     ("input_size", 64), ("mean", [0.5, None, 0.5]), ("std", [0.0, 1.0, 1.0]), ("std", []),
+    ("mean", [0.5, 0.4]), ("std", [0.5, 0.5, 0.5, 0.5]),
 ])  # fmt: skip
 def test_a_transform_that_is_not_known_is_told_and_not_taken(tmp_path: Path, field: str, value: object) -> None:
     report = converted(tmp_path, transform={"mean": [0.5, 0.4, 0.3], field: value}, num_heads=4)
     assert f"the transform of pretrained_cfg is not taken: {field} = {value!r}" in report.remarks
     assert "pretrained_cfg in config.json" not in {reason for _, reason in transform_of(report).values()}
+
+
+def test_one_number_is_of_all_channels(tmp_path: Path) -> None:
+    """So torchvision's Normalize takes it."""
+    found = transform_of(converted(tmp_path, transform={"mean": [0.5], "std": [0.25]}, num_heads=4))
+    assert (found["pixel mean"][0], found["pixel std"][0]) == ("0.5, 0.5, 0.5", "0.25, 0.25, 0.25")
+
+
+@pytest.mark.parametrize("eps", [0, 1, True, "1e-6", -1e-6])
+def test_an_eps_out_of_range_is_refused(eps: object) -> None:
+    """Timm computes with some of these; the usual one was taken in their place."""
+    assert list(strange("convnext_tiny", {"norm_eps": eps})) == [f"norm_eps = {eps!r}"]
 
 
 @pytest.mark.parametrize(("name", "other", "own"), [

@@ -39,3 +39,13 @@ def torch_zip(pickled: bytes, storages: Mapping[str, bytes] | None = None, **rec
     named = {f"data/{key}": data for key, data in (storages or {}).items()}
     found = {"data.pkl": pickled, "byteorder": b"little", **named, **records, "version": b"3\n"}
     return zipped({f"archive/{name}": data for name, data in found.items()})
+
+
+def unsound(found: str, what: str = "a sound torch file") -> str:
+    """What is said of a file that holds what nobody's does."""
+    return (
+        f"file.pth is not {what}\n"
+        f"  found: {found}\n"
+        "  likely cause: a damaged file, or one that was made to mislead\n"
+        "  try: fetch the file again from where it came"
+    )

@@ -124,14 +124,6 @@ def test_an_address_is_downloaded_first() -> None:
     )
 
 
-def test_what_torch_wrote_before_0_2_is_called_so(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "old.pth", "w") as archive:
-        archive.addfile(tarfile.TarInfo("sys_info"), None)
-    error = refused(tmp_path / "old.pth")
-    assert error.found == "a tar archive as torch wrote them before 0.2"
-    assert error.next_step == ("if you trust it, load it with torch and save its state dict again",)
-
-
 OTHERS = {
     "zstandard": (b"\x28\xb5\x2f\xfd", "m.pth.zst", "a file compressed with zstandard", "unzstd -c m.pth.zst > m.pth"),
     "tar in zstandard": (

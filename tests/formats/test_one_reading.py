@@ -28,10 +28,9 @@ from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.pickle_globals import is_torch_function
 from dinoport.formats.torch.rebuilding import SETTERS
 from tests.fuzz.differential.comparison import GenuineReader, difference, ours
-from tests.fuzz.differential.container import LegacyFile, ZipFile, taken_apart, with_program
-from tests.fuzz.differential.corpus import HOOKS, state
-from tests.fuzz.differential.corpus import tensor as legacy_tensor
-from tests.fuzz.differential.program import Program, integer, name, spans, text
+from tests.fuzz.differential.container import ZipFile, taken_apart, with_program
+from tests.fuzz.differential.corpus import HOOKS
+from tests.fuzz.differential.program import Program, name, spans, text
 
 FORMS = {"zip": {}, "legacy": {"_use_new_zipfile_serialization": False}}
 
@@ -340,38 +339,6 @@ def test_no_version(tmp_path):
     file = saved()
     entries = tuple(entry for entry in file.entries if not entry.name.endswith("/version"))
     assert "no record of the format's version" in outcome(tmp_path, replace(file, entries=entries).bytes())
-
-
-def views(*parts: tuple[str, int, int]) -> bytes:
-    """A legacy file of tensors that are views of one storage: the view's key, where it begins, how long it is."""
-    file = saved("legacy")
-    assert isinstance(file, LegacyFile)
-    keys = [op[5:].decode() for op in file.programs[4] if op[:1] == b"X"]
-    made = [
-        (f"a.{n}", legacy_tensor(keys[0], 4, 1, end=(text(view), integer(start), integer(count), b"\x87")))
-        for n, (view, start, count) in enumerate(parts)
-    ]
-    other = ("b.0", legacy_tensor(keys[1], 4, 2, end=(b"N",)))
-    return with_program(file, state(*made, other)).bytes().replace(b"KEY", keys[1].encode())
-
-
-@pytest.mark.parametrize(("second", "found"), [
-    (("v", 0, 2), "read"), (("w", 2, 2), "read"), (("v", 2, 2), "two views of one"), (("v", 0, 3), "two views of one"),
-])  # fmt: skip
-def test_views_with_names_of_their_own(tmp_path, second, found, genuine):
-    data = views(("v", 0, 2), second)
-    assert found in outcome(tmp_path, data)
-    path = tmp_path / "file.pth"
-    assert difference(ours(path), [genuine.read(path)]) is None
-
-
-def test_a_view_with_the_name_of_a_storage(tmp_path):
-    file = saved("legacy")
-    assert isinstance(file, LegacyFile)
-    keys = [op[5:].decode() for op in file.programs[4] if op[:1] == b"X"]
-    view = legacy_tensor(keys[0], 4, 1, end=(text(keys[1]), integer(0), integer(2), b"\x87"))
-    data = with_program(file, state(("a.0", view), ("b.0", legacy_tensor(keys[1], 4, 2, end=(b"N",))))).bytes()
-    assert "a view of a storage that has the name of another storage" in outcome(tmp_path, data)
 
 
 @pytest.mark.parametrize("tar", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, None])

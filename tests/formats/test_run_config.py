@@ -96,6 +96,12 @@ class TestPlaces:
         (tmp_path / path).parent.mkdir(parents=True)
         assert find_run_config(tmp_path / path) is None
 
+    def test_a_config_of_an_evaluation_has_no_teacher(self, tmp_path) -> None:
+        """As those of `dinov2/configs/eval` lie beside released weights."""
+        found = read(tmp_path, "student: {arch: vit_base, patch_size: 14}\ncrops: {global_crops_size: 518}\n")
+        assert found is not None
+        assert found.text("student.arch") == "vit_base"
+
     def test_a_relative_path(self, tmp_path, monkeypatch) -> None:
         monkeypatch.chdir(config(tmp_path / "out"))
         assert find_run_config(Path("checkpoint.pth")) is not None

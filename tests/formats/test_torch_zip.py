@@ -12,7 +12,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch import zip_file as reader
 from dinoport.formats.torch.zip_file import read_torch_zip
 from tests.error_text import error_text
-from tests.formats.memory import Memory, torch_zip, zipped
+from tests.formats.memory import Memory, torch_zip, unsound, zipped
 from tests.fuzz.seeds import TENSOR
 
 VALUES = np.arange(1, 17, dtype="<f4")
@@ -34,15 +34,6 @@ def refused(*args, **records) -> str:
     with pytest.raises(CheckpointError) as caught:
         read(*args, **records)
     return str(caught.value)
-
-
-def unsound(found: str) -> str:
-    return (
-        "file.pth is not a sound torch file\n"
-        f"  found: {found}\n"
-        "  likely cause: a damaged file, or one that was made to mislead\n"
-        "  try: fetch the file again from where it came"
-    )
 
 
 def test_a_sound_file():

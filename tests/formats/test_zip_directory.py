@@ -3,13 +3,14 @@
 import io
 import struct
 import zipfile
+from functools import partial
 
 import pytest
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.torch import zip_directory
 from dinoport.formats.torch.zip_directory import read_directory
-from tests.formats.memory import Memory, zipped
+from tests.formats.memory import Memory, unsound, zipped
 
 RECORDS = {"archive/data.pkl": b"pickle", "archive/data/0": b"values", "archive/version": b"3\n"}
 SOUND = zipped(RECORDS)
@@ -20,6 +21,7 @@ LENGTH = END - DIRECTORY
 LAST = SOUND.rindex(b"PK\1\2")
 
 
+message = partial(unsound, what="a sound zip file")
 SEVERAL = "a zip file of several parts, or with a comment, as torch.save writes none"
 
 
@@ -51,15 +53,6 @@ def refused(data: bytes) -> str:
     with pytest.raises(CheckpointError) as caught:
         read(data)
     return str(caught.value)
-
-
-def message(found: str) -> str:
-    return (
-        "file.pth is not a sound zip file\n"
-        f"  found: {found}\n"
-        "  likely cause: a damaged file, or one that was made to mislead\n"
-        "  try: fetch the file again from where it came"
-    )
 
 
 def test_records_are_read_in_order():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dinoport.api import convert, verify
+from dinoport.codebases.timm.class_arguments import fixed_arguments
 from dinoport.codebases.timm.comparing import FIELDS, compare_config
 from dinoport.proofs.verdict import Word
 from tests.timm_target.models import asked, write
@@ -108,6 +109,14 @@ def test_what_makes_the_same_of_a_picture_is_the_same(tmp_path: Path) -> None:
         ("dino", "num_heads", 1, "outputs"),
         ("dinov2", "init_values", 1.0, None),
         ("dinov3", "img_size", 512, None),
+        ("convnext", "ls_init_value", 1.0, None),
+        ("convnext", "ls_init_value", None, "outputs"),
+        ("convnext", "norm_eps", 1e-6, None),
+        ("convnext", "norm_eps", 1e-5, "outputs"),
+        ("convnext", "kernel_sizes", [7, 7, 7, 7], None),
+        ("convnext", "num_classes", 0, None),
+        ("convnext", "num_classes", 5, "outputs"),
+        ("dino classifier", "num_classes", 0, "outputs"),
     ],
 )
 def test_an_argument_is_called_by_what_it_does(
@@ -117,6 +126,52 @@ def test_an_argument_is_called_by_what_it_does(
     other = {**config, "model_args": {**config["model_args"], name: value}}
     found = [(each.field, each.theirs, each.effect) for each in compare_config(config, other)]
     assert found == ([(f"model_args.{name}", value, effect)] if effect else [])
+
+
+def test_classes_may_be_said_in_either_part(tmp_path: Path) -> None:
+    _, _, config = folder_of(SIZED, tmp_path)
+    assert not [*compare_config(config, {name: each for name, each in config.items() if name != "num_classes"})]
+    [finding] = compare_config(config, {**config, "num_classes": None})
+    assert (finding.field, finding.effect) == ("num_classes", "outputs")
+
+
+def test_pictures_of_other_channels_are_another_input(tmp_path: Path) -> None:
+    """Timm begins its first layer anew by them."""
+    _, _, config = folder_of(UNSIZED, tmp_path)
+    [finding] = compare_config(config, changed(config, "input_size", [1, 224, 224]))
+    assert (finding.field, finding.effect) == ("pretrained_cfg.input_size", "outputs")
+
+
+ANYWAY = {
+    "dino": {"qk_norm": False, "final_norm": True},
+    "convnext": {"patch_size": 4},
+    "resnet": {"down_kernel_size": 1},
+}
+
+
+@pytest.mark.parametrize("case", ANYWAY)
+def test_what_a_class_does_anyway_may_be_said(case: str, tmp_path: Path) -> None:
+    _, _, config = folder_of(case, tmp_path)
+    fixed = fixed_arguments(config["architecture"])
+    assert fixed.items() > ANYWAY[case].items()
+    assert not [*compare_config(config, {**config, "model_args": {**config["model_args"], **fixed}})]
+
+
+@needs_timm
+@pytest.mark.parametrize("builder", ["vit_small_patch16_224", "convnext_tiny", "resnet50"])
+def test_a_class_does_by_itself_what_is_said_of_it(builder: str) -> None:
+    """The same layers: `pruned` and `features_only` are of the builder, and `use_naflex` of a later timm."""
+    import timm
+
+    small = {"depth": 1} if builder.startswith("vit") else {"layers" if "resnet" in builder else "depths": [1] * 4}
+
+    def layers(**asked: object) -> str:
+        return str(timm.create_model(builder, **small, **asked)).replace("GELU(approximate='none')", "GELU()")
+
+    plain = layers()
+    for name, value in fixed_arguments(builder).items():
+        if name not in ("pruned", "features_only", "use_naflex"):
+            assert layers(**{name: value}) == plain, name
 
 
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -1,4 +1,4 @@
-"""A class in float32 and in float64, in one sweep: each pass is that of the class loaded in its dtype, bit for bit."""
+"""A class in float32 and in float64, from one copy of its weights: each pass is that of a class loaded so."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.codebases.running import Pass
-from dinoport.codebases.transformers.running import ClassRunner, blocks_of, outputs_of
+from dinoport.codebases.transformers.running import ClassRunner, outputs_of
 from tests import formula
 from tests.families.cases import CASES, Case
 
@@ -69,7 +69,7 @@ def test_a_class_of_wider_weights_gives_both_passes_too(folder: tuple[Case, Path
 def test_blocks_are_wide_while_they_run_and_all_is_as_before_afterwards(folder: tuple[Case, Path]) -> None:
     runner = loaded(folder, "float32")
     before = {name: (tensor.dtype, tensor.data_ptr()) for name, tensor in held(runner.model).items()}
-    blocks = blocks_of(runner.model).values()
+    blocks = runner.blocks(runner.model).values()
     assert blocks
     during: list[set[Any]] = []
     for block in blocks:
@@ -82,7 +82,7 @@ def test_blocks_are_wide_while_they_run_and_all_is_as_before_afterwards(folder: 
 def test_a_pass_that_fails_ends_both_and_leaves_the_weights_as_they_were(folder: tuple[Case, Path]) -> None:
     runner = loaded(folder, "float32")
     before = {name: (tensor.dtype, tensor.data_ptr()) for name, tensor in held(runner.model).items()}
-    [*_, last] = blocks_of(runner.model).values()
+    [*_, last] = runner.blocks(runner.model).values()
 
     def fail(*_: Any) -> None:
         raise MemoryError("no memory for a block")

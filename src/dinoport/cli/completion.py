@@ -36,7 +36,8 @@ def script(shell: str, commands: Sequence[Command]) -> str:
         f"    {command}:{option_of(option.field)}) words='{_values(option)}' ;;"
         for command, option in _options(commands)
     ]
-    options = [f"      *:{command.name}) words='{_flags(command)}' ;;" for command in commands]
+    flags = {command.name: [*(option_of(option.field) for option in command.options), "--help"] for command in commands}
+    options = [f"      *:{name}) words='{' '.join(own)}' ;;" for name, own in flags.items()]
     filled = BASH.replace("NAMES", " ".join(command.name for command in commands))
     return start + filled.replace("VALUES", "\n".join(values)).replace("OPTIONS", "\n".join(options))
 
@@ -60,10 +61,6 @@ def _options(commands: Sequence[Command]) -> dict[tuple[str, Option], None]:
 def _values(option: Option) -> str:
     """The words that an option takes; none where it takes a file, or anything else."""
     return " ".join(option.metavar.split("|")) if option.metavar == option.metavar.lower() else ""
-
-
-def _flags(command: Command) -> str:
-    return " ".join([*(option_of(option.field) for option in command.options), "--help"])
 
 
 def _quoted(text: str) -> str:

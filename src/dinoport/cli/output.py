@@ -42,29 +42,23 @@ def lines_on(stream: TextIO) -> AbstractContextManager[None]:
     return lines_for(max(min(columns, WIDTH), NARROWEST), as_options)
 
 
-def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
-    """Print a report, and where it is `kept` beside."""
-    from dinoport.report.text import plan_lines, report_lines
-    from dinoport.shown.lines import entry
-
-    if as_json:
-        print_json(report.to_dict())
-        return
-    from dinoport.cli.console import print_report
-
-    with lines_on(sys.stdout):
-        lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
-        plan = ["", "plan", *plan_lines(report)] if with_plan else []
-    print_report([*lines, *plan], report.verdict.word.value)
-
-
 def keep_and_show(
     report: Report, as_json: bool, path: Path | None, published: Path | None = None, *, with_plan: bool = False
 ) -> None:
     """Write a report to its file and print it. Where that fails, `published` is a folder that was written before."""
+    from dinoport.cli.console import print_report
+    from dinoport.report.text import plan_lines, report_lines
+    from dinoport.shown.lines import entry
+
     try:
         write_report(report, path)
-        show(report, as_json, path, with_plan=with_plan)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            with lines_on(sys.stdout):
+                lines = [*report_lines(report), *(["", *entry("report", str(path))] if path else [])]
+                plan = ["", "plan", *plan_lines(report)] if with_plan else []
+            print_report([*lines, *plan], report.verdict.word.value)
         sys.stdout.flush()
     except DinoportError as error:
         error.what += f"; {published} {PUBLISHED}" if published else ""

@@ -5,6 +5,7 @@ A model is never called a DINO because nothing else was tried: where nothing tel
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from dinoport.codebases.catalogue import UNTOLD, naming_named, relatives
@@ -69,11 +70,8 @@ def _told(where: str, naming: Naming, candidates: Sequence[Naming], clues: Clues
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
         naming, sign = signs[0]
-        raise _refused(
-            f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
-            f"`codebase={naming.family!r}`",
-            sign,
-        )
+        what = f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}"
+        raise _refused(what, expected=f"`codebase={naming.family!r}`", found=sign)
     if sure is not None and (alike := _alike(sure[0], clues, asked)):
         return _taken(sure[0], Origin.ASSUMED, f"{sure[1]}; {alike}")
     if sure is not None:
@@ -81,12 +79,16 @@ def _told(where: str, naming: Naming, candidates: Sequence[Naming], clues: Clues
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
         if isinstance(chosen.code, Relative) and (strange := chosen.code.contradicts(clues)):
-            cause = "a model of another codebase under the same names"
-            raise _refused(f"`codebase={asked}` does not fit {where}", f"what a {_title(chosen)} has", strange, cause)
+            raise _refused(
+                f"`codebase={asked}` does not fit {where}",
+                expected=f"what a {_title(chosen)} has",
+                found=strange,
+                cause="a model of another codebase under the same names",
+            )
         lacks = getattr(chosen.code, "always_told", "")
         if lacks and chosen.code.signs.likely(clues) is None:
             expected = f"{lacks}, as in every file of {_title(chosen)}"
-            raise _refused(f"`codebase={asked}` does not fit {where}", expected, "none")
+            raise _refused(f"`codebase={asked}` does not fit {where}", expected=expected, found="none")
         return _taken(chosen, Origin.GIVEN, option_of("codebase"))
     guess = _guess(candidates, clues)
     doubtful = candidates if unknown is not None else candidates[1:]
@@ -141,6 +143,9 @@ def _differing(own: Naming, clues: Clues, *, heads: bool) -> Iterator[tuple[str,
 
 
 FETCHED = "where it was fetched from"
+
+_refused = partial(SettingError, next_step="leave `codebase` out")
+"""The error for a `codebase` that the file contradicts."""
 
 
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:
@@ -212,21 +217,7 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
     close = get_close_matches(asked, names, n=1)
     return _refused(
         f"{where} has no model with the names of {asked}",
-        ", ".join(names) or "a file under an original's names",
-        f"`codebase={asked}`",
+        expected=", ".join(names) or "a file under an original's names",
+        found=f"`codebase={asked}`",
         did_you_mean=f"`codebase={close[0]!r}`" if close else None,
-    )
-
-
-def _refused(
-    what: str, expected: str, found: str, cause: str | None = None, did_you_mean: str | None = None
-) -> SettingError:
-    """The error for a `codebase` that the file contradicts."""
-    return SettingError(
-        what,
-        expected=expected,
-        found=found,
-        cause=cause,
-        did_you_mean=did_you_mean,
-        next_step="leave `codebase` out",
     )

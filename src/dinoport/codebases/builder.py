@@ -10,7 +10,7 @@ from dinoport.codebases.heads import UNSEEN, Weighed, head_reader, read_from_wei
 from dinoport.errors import SettingError
 from dinoport.formats.transformers_folder import CONFIG, WEIGHTS
 from dinoport.model import Origin, Setting, Wishes
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, counted
 
 if TYPE_CHECKING:
     from dinoport.codebases.codebase import Evidence, Facts
@@ -42,11 +42,7 @@ class Belief(NamedTuple):
 
     said: SaidInTraining
     builder: Builder | None = None
-    remark: str | None = None
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        return (self.remark,) if self.remark else ()
+    remarks: tuple[str, ...] = ()
 
     def from_code(self, otherwise: str) -> tuple[Origin, str]:
         """How far a value can be trusted that is fixed in the original's code and stored nowhere."""
@@ -55,22 +51,24 @@ class Belief(NamedTuple):
         return Origin.ASSUMED, otherwise
 
 
-def believe(said: SaidInTraining, builders: Mapping[str, Sequence[Any]], width: int, patch_size: int) -> Belief:
-    """Believe the builder that was named if its width and patch size are the tensors'. Unknown names say nothing.
+def believe(said: SaidInTraining, builders: Mapping[str, Sequence[Any]], sizes: ViTSizes) -> Belief:
+    """Believe the builder that was named if its sizes and patch size are the tensors'. Unknown names say nothing.
 
-    `builders` are by name: each begins with its width and its heads.
+    `builders` are by name: each begins with its width, its heads and its depth.
     """
     found = builders.get(said.arch or "")
     if found is None or said.arch is None:
         return Belief(said)
     builder = Builder(said.arch, *found[:2])
-    if builder.width != width:
-        contradiction = f"has width {builder.width}, the tensors have {width}"
-    elif said.patch_size not in (None, patch_size):
-        contradiction = f"goes with patch size {said.patch_size}, the tensors have {patch_size}"
+    if builder.width != sizes.width:
+        contradiction = f"has width {builder.width}, the tensors have {sizes.width}"
+    elif found[2] != sizes.depth:
+        contradiction = f"has {counted(found[2], 'block')}, the tensors have {sizes.depth}"
+    elif said.patch_size not in (None, sizes.patch_size):
+        contradiction = f"goes with patch size {said.patch_size}, the tensors have {sizes.patch_size}"
     else:
         return Belief(said, builder)
-    return Belief(said, remark=f"{said.arch}, from {said.speaker}, was ignored: it {contradiction}")
+    return Belief(said, remarks=(f"{said.arch}, from {said.speaker}, was ignored: it {contradiction}",))
 
 
 def heads_setting(
@@ -103,7 +101,7 @@ def heads_setting(
         expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or `num_heads`",
         found=f"width {width}"
         + (f"; the weights cannot tell: {shown.silence}" if shown else "")
-        + (f"; {belief.remark}" if belief.remark else ""),
+        + "".join(f"; {remark}" for remark in belief.remarks),
         cause=UNSEEN,
         next_step=_next_step(where),
         missing="num_heads",

@@ -11,9 +11,12 @@ def sizes_lines(target: Target, library: str, processor: str, options: str, *, p
     """
     if target.interpolation is None:
         return []
-    if target.rule:
-        return [_sizes_assumed(target)]
+    if target.rule and target.baked_from:
+        sides = f"{target.baked_from} to {target.image_size}"
+        return [f"- The position table was resampled once from {sides} pixels by an assumed rule: {target.rule}."]
     size = f"{target.image_size}×{target.image_size} pixels"
+    if target.rule:
+        return [f"- At other sizes than {size} a rule is assumed: {target.rule}."]
     if target.baked_from:
         others = "At this size outputs are the original's; other sizes" if proven else "Other sizes"
         return [
@@ -38,11 +41,3 @@ def sizes_lines(target: Target, library: str, processor: str, options: str, *, p
             f"is there unless the folder is made with `--image-size {own}`."
         )
     return lines
-
-
-def _sizes_assumed(target: Target) -> str:
-    """Of sizes that the original does not take."""
-    if target.baked_from:
-        sides = f"{target.baked_from} to {target.image_size}"
-        return f"- The position table was resampled once from {sides} pixels by an assumed rule: {target.rule}."
-    return f"- At other sizes than {target.image_size}×{target.image_size} pixels a rule is assumed: {target.rule}."

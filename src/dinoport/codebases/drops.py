@@ -1,6 +1,11 @@
-"""What a training keeps beside its backbone under names of a model, and no target has a place for."""
+"""What a training keeps beside its backbone under names of a model, and no target has a place for; or has left out."""
 
+from collections.abc import Mapping, Sequence
+
+from dinoport.codebases.codebase import canonical_rules
+from dinoport.mapping.constants import Count
 from dinoport.mapping.rule import Rule, drop
+from dinoport.tensor import Shape
 
 AVERAGED = drop(
     "n_averaged", because="how many models torch's AveragedModel has averaged; no output depends on it once it is done"
@@ -35,3 +40,13 @@ OF_DINOV2 = (
     drop("head.{p}", because="a classifier of another codebase's: what it looks at is not known"),
     AVERAGED,
 )
+
+COUNT = "num_batches_tracked"
+UNCOUNTED = "a frozen BatchNorm counts no batches, and no output depends on how many"
+
+
+def with_frozen_norms(names: Mapping[str, Shape] | Sequence[str], classifier: str | None) -> tuple[Rule, ...]:
+    """The canonical names of a ResNet. A frozen BatchNorm, which computes the same, has one tensor less."""
+    counts = (f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var"))
+    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts if count not in names]
+    return (*canonical_rules(names, classifier), *frozen)

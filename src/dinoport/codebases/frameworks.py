@@ -20,13 +20,14 @@ MAX_TEXT = 100_000
 class Said(NamedTuple):
     """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
     the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's. `strides` is
-    what a config says of a ResNet that no ResNet-50 of torchvision has.
+    what a config says of a ResNet that no ResNet-50 of torchvision has, `warnings` are for the verdict.
     """
 
     stated: Mapping[str, Stated] = {}
     other_head: str | None = None
     users: HyperParameters | None = None
     strides: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def refuse_strides(self, where: str, family: str) -> None:
         """Raise UnknownModelError for a ResNet that only has the names of torchvision's."""
@@ -103,10 +104,10 @@ def said_in(where: str, tree: object) -> Said:
         return Said()
     own = _lightning(tree) or _config(tree) or _several_in_text(tree)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
-    stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
+    stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= _mmengine(tree) | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own, _strides(tree))
+    return Said(stated, _timm_head(tree), own, _strides(tree), _colours(tree))
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -134,7 +135,7 @@ def _timm_train(where: str, tree: Mapping[str, Any]) -> dict[str, Stated]:
     own = timm_config(where, {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
     stated = own.stated if own else {}
     told = {name: each._replace(reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
-    return told | _statistics(given, TRAIN)
+    return told | statistics_said(given, TRAIN)
 
 
 TRAIN = "args of timm's train.py"
@@ -143,9 +144,9 @@ TRAIN = "args of timm's train.py"
 def _lightly(tree: Mapping[str, Any]) -> dict[str, Stated]:
     """Of a task of LightlyTrain's, or of what it exports."""
     task = tree.get("model_init_args") if isinstance(tree.get("model_class_path"), str) else None
-    found = _statistics(_dict(task).get("image_normalize"), "image_normalize of LightlyTrain")
+    found = statistics_said(_dict(task).get("image_normalize"), "image_normalize of LightlyTrain")
     exported = _dict(tree.get("lightly_train")).get("normalize_args")
-    return found | _statistics(exported, "normalize_args of LightlyTrain")
+    return found | statistics_said(exported, "normalize_args of LightlyTrain")
 
 
 def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
@@ -212,7 +213,7 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
     both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
     if all(both):
         mean, std = (literal_eval(each[1]) for each in both if each)
-        found |= _statistics({"mean": mean, "std": std}, f"mean and std in {where}")
+        found |= statistics_said({"mean": mean, "std": std}, f"mean and std in {where}")
     return found
 
 
@@ -233,6 +234,20 @@ USUAL = {"dilations": "1 1 1 1", "strides": "1 2 2 2", "style": "pytorch"}
 """What MMPretrain's, MMSegmentation's and MMDetection's ResNet has like torchvision's."""
 
 
+def _colours(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """A word on a config that is text, by which pictures keep blue in front, as OpenCV reads them."""
+    meta = _dict(tree.get("meta"))
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        found = re.findall(r"to_rgb['\"]?\s*[:=]\s*(True|False)\b", text) if _is_config(text) else []
+        if found and "True" not in found:
+            return (f"meta.{key} says to_rgb = False: {BLUE_FIRST}",)
+    return ()
+
+
+BLUE_FIRST = "this model was given blue, green, red, and image processors give red, green, blue"
+
+
 def _dict(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -245,7 +260,7 @@ def _three_numbers(value: object) -> tuple[float, ...] | None:
     return tuple(float(each) for each in value) if fits else None
 
 
-def _statistics(found: object, where: str) -> dict[str, Stated]:
+def statistics_said(found: object, where: str) -> dict[str, Stated]:
     """Means and standard deviations of three channels, both or none; from 0 to 255, or from 0 to 1."""
     mean, std = (_three_numbers(_dict(found).get(name)) for name in ("mean", "std"))
     if mean is None or std is None:

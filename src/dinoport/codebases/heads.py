@@ -31,11 +31,10 @@ def head_reader(tensors: Mapping[str, TensorRef], width: int) -> Callable[[], He
     def read() -> HeadReading:
         from dinoport.formats.values import announce
         from dinoport.networks.heads.channels import attention_weights
-        from dinoport.networks.heads.reading import MIN_WIDTH, HeadReading, evenly_spaced, read_heads
+        from dinoport.networks.heads.reading import MIN_WIDTH, evenly_spaced, read_heads
 
-        if width < MIN_WIDTH:
-            return HeadReading(width, 0)  # nothing is asked of a server either
-        layers = evenly_spaced(attention_weights(tensors, width))
+        # Of a model that is too narrow nothing is asked of a server either.
+        layers = evenly_spaced(attention_weights(tensors, width)) if width >= MIN_WIDTH else []
         announce(tensor for layer in layers for tensor in (layer.values, layer.projection))
         return read_heads(layers, width)
 

@@ -10,7 +10,10 @@ from dinoport.shown.calls import call
 
 CUT = "the file was cut, merged or renamed, or another code than upstream's wrote it"
 ADDED = "a part that another code built into the model, such as adapters, prompts or norms, or a file that was merged"
-WITHOUT_NORM = "a detector or a segmenter, which takes what the blocks give; every class here has a norm behind them"
+WITHOUT_NORM = (
+    "a detector, a segmenter or another code that takes what the blocks give, or norms it without weights; every class "
+    "here has a norm with weights behind them"
+)
 
 NOT_PART = "is not part of this model"
 LAST_NORM = {f"norm.{leaf} is missing" for leaf in ("weight", "bias")}

@@ -1,12 +1,14 @@
 """What the config of a training run says about the model: `config.yaml`, as dinov2 and dinov3 write it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from dinoport.codebases.builder import SaidInTraining
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.frameworks import statistics_said
 from dinoport.formats.run_config import START
 from dinoport.model import Origin, Setting
+from dinoport.networks.preprocessing import Preprocessing
 
 Read: TypeAlias = bool | float | tuple[str, ...]
 """What tensors show of a setting: a flag, a number, or the texts that all go with them."""
@@ -52,44 +54,52 @@ MAX_CROP = 10_000
 """Pixels; a config is not trusted with more."""
 
 
-def contradicted_scale(evidence: Evidence, *, layer_scale: bool) -> tuple[str, ...]:
-    """A remark where the run's config says a layer scale and the tensors have none, or the other way round.
+def statistics(evidence: Evidence, own: Preprocessing) -> Preprocessing:
+    """The same transform with the means and deviations of pixels by which dinov3's run says that it trained."""
+    if (config := evidence.config) is None:
+        return own
+    given = {name: config.value(f"crops.rgb_{name}", None) for name in ("mean", "std")}
+    said = statistics_said(given, f"crops.rgb_mean and crops.rgb_std in {config.name}")
+    if not said:
+        return own
+    mean, std = said["image_mean"], said["image_std"]
+    if (mean.value, std.value) == (own.mean, own.std):
+        return own
+    return own.with_stored(mean.value, std.value, mean.reason)
 
-    It says with what one begins: 0 or nothing makes none, in both codebases.
-    """
-    name = "student.layerscale"
-    if evidence.config is None or not evidence.config.says(name):
-        return ()
-    said, has = number(evidence, name) or 0.0, "a" if layer_scale else "no"
-    alike = bool(said) is layer_scale
-    return (
-        ()
-        if alike
-        else (f"{evidence.config.name} says {name} = {said:g}, the tensors have {has} layer scale: ignored",)
-    )
+
+def full_precision(evidence: Evidence) -> Iterator[str]:
+    """That a model of dinov3 which its run computed in 8 bits is computed in full here."""
+    if (config := evidence.config) and config.value("student.fp8_enabled", None):
+        yield f"{config.name} says student.fp8_enabled = true: linear layers ran in 8 bits, and do not here"
 
 
 def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:
     """A remark on each value that the run's config gives and the tensors contradict.
 
-    `tensors` are what they show, by the config's dotted names. What the config does not say contradicts nothing.
+    `tensors` are what they show, by the config's dotted names; a part is there where the config has anything but 0 or
+    nothing, as the code reads it. What the config does not say contradicts nothing.
     """
+    config = evidence.config
     for name, read in tensors.items():
-        own: bool | float | str | None
-        if isinstance(read, bool):
-            own, is_alike = flag(evidence, name), flag(evidence, name) is read
-        elif isinstance(read, tuple):
-            own, is_alike = text(evidence, name), text(evidence, name) in read
-        else:
-            own, is_alike = number(evidence, name), number(evidence, name) == read
-        if own is not None and not is_alike and evidence.config is not None:
-            speaker = evidence.config.name
-            yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: ignored"
+        if config is None or not config.says(name):
+            continue
+        own = config.value(name, None)
+        if isinstance(own, str | Sequence | Mapping) and config.text(name) is None:
+            continue  # nothing that can be shown, or that stands elsewhere
+        alike = bool(own) is read if isinstance(read, bool) else own in read if isinstance(read, tuple) else own == read
+        if not alike and (own is not None or isinstance(read, bool)):
+            yield f"{config.name} says {name} = {shown(own)}, the tensors have {_held(read)}: ignored"
 
 
-def _shown(value: Read | str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return " or ".join(value)
-    return value if isinstance(value, str) else f"{value:g}"
+def _held(read: Read) -> str:
+    if isinstance(read, bool):
+        return "such a part" if read else "no such part"
+    return " or ".join(read) if isinstance(read, tuple) else f"{read:g}"
+
+
+def shown(value: object) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

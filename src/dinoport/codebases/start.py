@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dinoport.codebases.codebase import canonical_rules
+from dinoport.codebases.run import shown
 from dinoport.codebases.running import LoadingProof
 from dinoport.errors import SettingError
 from dinoport.mapping.claims import Problem
@@ -162,11 +163,6 @@ def own_builder(config: RunConfig | None, known: Collection[str]) -> str | None:
     return None if named in known else named
 
 
-def shown(value: object) -> str:
-    """A value as YAML has it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def either_of(kinds: Collection[object]) -> Callable[[object, object], bool]:
     """Whether two values are equal, or both among these, which build the same."""
     return lambda ours, theirs: ours == theirs or (ours in kinds and theirs in kinds)
@@ -186,7 +182,15 @@ def unbuilt(codebase: str, vit: Any, place: str = "vision_transformer.py", sizes
     )
 
 
-def channels_warning(channels: int, trainer: str) -> tuple[str, ...]:
-    if channels == 3:
-        return ()
-    return (f"{trainer} builds models for 3 channels, and this one takes {channels}: change its patch embedding",)
+def unlike_built(architecture: Any, trainer: str, eps: Collection[float] = (1e-6,)) -> Iterator[str]:
+    """Words on a model of other channels or another eps than any that a trainer builds: no option changes these."""
+    if architecture.channels != 3:
+        takes = f"this one takes {architecture.channels}"
+        yield f"{trainer} builds models for 3 channels, and {takes}: change its patch embedding"
+    own = getattr(architecture, "layer_norm_eps", None)
+    if own is not None and own not in eps:
+        built = " or ".join(f"{each:g}" for each in eps)
+        yield (
+            f"{trainer} builds norms of eps {built}, and this model has {own:g}: change them, or all tensors load and "
+            "the model computes something else"
+        )

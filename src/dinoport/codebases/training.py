@@ -15,8 +15,9 @@ from dinoport.codebases.original import classes as classes
 from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
 from dinoport.codebases.original import refuse_unheld
 from dinoport.codebases.original import runner as runner
+from dinoport.codebases.run import shown
 from dinoport.codebases.running import LoadingProof
-from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
+from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in
 from dinoport.codebases.target import Order, Target, baked_from, input_size, position_rule
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
@@ -94,7 +95,7 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write the file, and the config where the trainer has one. Raises FolderError where the disk refuses."""
     from dinoport.files.json_file import write_text
 
-    start = _start_of(target)
+    start: Start = target.start  # type: ignore[assignment]  # each target of this module has one
     if start.file:
         weights = [write_torch_file(order.folder / start.file, order.steps, keys=start.keys, on_bytes=order.on_bytes)]
     else:
@@ -136,14 +137,9 @@ def _misfits(start: Start, path: Path) -> Iterator[str]:
             yield f"{START} says {name} = {shown(found)[:MAX_SHOWN]}, and the weights need {shown(value)}"
 
 
-def _start_of(target: Target) -> Start:
-    if target.start is None:
-        raise ValueError("a target that is not a start for training")
-    return target.start
-
-
 def usage(target: Target, folder: str) -> tuple[str, ...]:
     """The command that trains on from the folder."""
     from dinoport.shown.text import as_word
 
-    return tuple(line.replace("FOLDER", as_word(str(Path(folder).absolute()))) for line in _start_of(target).use)
+    start: Start = target.start  # type: ignore[assignment]  # as above
+    return tuple(line.replace("FOLDER", as_word(str(Path(folder).absolute()))) for line in start.use)

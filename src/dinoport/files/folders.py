@@ -7,6 +7,7 @@ private file. Caches that keep a folder's files elsewhere, and link to them, are
 from __future__ import annotations
 
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -125,7 +126,7 @@ class LocalFolder:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Those of these files that are not there."""
-        return [name for name in names if not _is_file(self._path / name)]
+        return [name for name in names if not _exists(self._path / name)]
 
     def read(self, name: str, max_bytes: int) -> bytes | None:
         """A small file, whole; None where it is not there. Raises CheckpointError for a larger one."""
@@ -138,9 +139,9 @@ class LocalFolder:
             return source.read(0, source.size_bytes)
 
 
-def _is_file(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:  # such as a name that is too long
         return False
 
@@ -162,6 +163,14 @@ def refuse_leaving(path: Path, folder: Path) -> None:
         cause="a link to save space, or a folder that was made to mislead",
         next_step=f"cp -rL {as_word(folder)} COPY, if you know where it comes from, and give COPY",
     )
+
+
+def link_or_copy(path: Path, place: Path) -> None:
+    """Let a place lead to a file. On Windows, where links are a privilege, it is a copy."""
+    try:
+        place.symlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, place)
 
 
 def _stores(home: Path) -> Iterator[Path]:

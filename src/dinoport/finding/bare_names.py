@@ -100,6 +100,19 @@ PART = re.compile(
 """Parts of the originals' names and timm's that have underscores of their own, and any other."""
 
 
+RENAMED = re.compile(r"(\.ls[12])\.scale_factor$")
+"""What OpenVLA calls `gamma`, a word that older versions of Transformers took for a norm's weight."""
+
+
+def by_usual_names(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], str]:
+    """The tensors by names with dots and the usual layer scales, and a word on what was read so."""
+    usual, note = (dict(tensors), "") if any(map(anchor_of, tensors)) else with_dots(tensors)
+    names = {name: RENAMED.sub(r"\1.gamma", name) for name in usual}
+    if len(set(names.values())) < len(names) or all(map(str.__eq__, names, names.values())):
+        return usual, note
+    return {names[name]: tensor for name, tensor in usual.items()}, "ls1.scale_factor read as ls1.gamma"
+
+
 def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], str]:
     """The tensors by names with dots, and a word on what was read so; as they are where these begin no known model.
 
@@ -110,9 +123,8 @@ def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], s
         begins = any(map(anchor_of, names.values()))
         is_so = joiner == "/" or not any("." in name for name in tensors)
         if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
-            return {
-                names[name]: tensor for name, tensor in tensors.items()
-            }, f"names joined by {joiner!r} read with dots"
+            dotted = {names[name]: tensor for name, tensor in tensors.items()}
+            return dotted, f"names joined by {joiner!r} read with dots"
     return dict(tensors), ""
 
 

@@ -11,7 +11,7 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
-from dinoport.finding.bare_names import BY_SHAPES
+from dinoport.finding.bare_names import BY_SHAPES, anchor_of
 from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
     RANKS,
@@ -86,7 +86,7 @@ def choose(
     if every := each_place(chosen, known):
         return _preferred(where, by_preference(every, signs), every, signs)
     for state in chosen:
-        refuse_stranger(where, state.label, state.shapes, heads=True)
+        refuse_stranger(where, state.label, state.shapes, heads=not any(map(anchor_of, state.tensors)))
     refuse_without_one(where, chosen)
     names = list(chosen[0].tensors)
     families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]

@@ -143,7 +143,7 @@ def read(naming: Naming, evidence: Evidence) -> Reading:
     """The settings of a model. What lies besides its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
-    of them is taken.
+    of them is taken, and what they say otherwise than what is assumed then is doubted.
     """
     reading: Reading = naming.code.read(evidence)
     if not reading.doubts:
@@ -151,7 +151,11 @@ def read(naming: Naming, evidence: Evidence) -> Reading:
     own: Reading = naming.code.read(replace(evidence, config=None, arguments={}))
     speaker = evidence.config.name if evidence.config else "the checkpoint's args" if evidence.arguments else ""
     untaken = (f"the rest of {speaker} was not taken: it describes another model",) if speaker else ()
-    return own._replace(remarks=(*reading.doubts, *untaken, *own.remarks))
+    said = {each.name: each.value for each in reading.settings}
+    settings = tuple(
+        replace(each, doubted=each.doubted or said.get(each.name, each.value) != each.value) for each in own.settings
+    )
+    return own._replace(settings=settings, remarks=(*reading.doubts, *untaken, *own.remarks))
 
 
 def with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evidence, Decoding]:

@@ -195,7 +195,14 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
             words = remark or f"classifier from {title}{f': {layer}' if layer else ''}"
             layers[own] = Head(layer, {"weight": weight, "bias": bias}, (words,))
     if not layers:
-        raise _no_head(checkpoint, list(others), is_model=any(map(anchor_of, others)))
+        is_model = any(map(anchor_of, others))
+        raise SettingError(
+            f"{checkpoint.where} is not a linear head",
+            expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
+            found=", ".join(fold_names(others)[:MAX_LISTED]),
+            cause="a backbone, and none of its own layers is a classifier" if is_model else None,
+            next_step="give the file of one linear classifier, or leave `head` out",
+        )
     names = [*others, *(f"{layer}.weight" for layer in layers)]
     return HeadFile(checkpoint, layers, not others, name, others, any(map(anchor_of, names)))
 
@@ -210,13 +217,3 @@ def _dropped(states: Sequence[StateDict]) -> set[int]:
         for claim in claims_of_source(name, naming_there(place).code.FAMILY.drops)
         if claim.rule.anew or name.partition(".")[0] not in HEADS
     }
-
-
-def _no_head(checkpoint: Checkpoint, names: Sequence[str], *, is_model: bool) -> SettingError:
-    return SettingError(
-        f"{checkpoint.where} is not a linear head",
-        expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
-        found=", ".join(fold_names(names)[:MAX_LISTED]),
-        cause="a backbone, and none of its own layers is a classifier" if is_model else None,
-        next_step="give the file of one linear classifier, or leave `head` out",
-    )

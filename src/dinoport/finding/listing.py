@@ -16,7 +16,7 @@ from dinoport.finding.places import by_preference, each_place, naming_of, naming
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import Opaque, reached
-from dinoport.mapping.merging import leaves
+from dinoport.mapping.computation import leaves
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 

@@ -19,22 +19,19 @@ from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
 from dinoport.finding.attributes import attributes_of, other_head_by, refuse_unseen, stated_by, stated_by_copies
 from dinoport.finding.choosing import Found, choose
-from dinoport.finding.completeness import refuse_amounts
+from dinoport.finding.completeness import gaps, refuse_amounts
 from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
-from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
-from dinoport.finding.statements import stored_labels
+from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
-from dinoport.networks.network import Classifier
 from dinoport.request import Request
 from dinoport.shown.calls import FILE, runnable
-from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -163,7 +160,8 @@ def _model_in(
         unlike_timm = held_against(checkpoint.where, timm, reading.architecture, request, wishes)
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
-    labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
+    holder = head_file.checkpoint if head and head_file else checkpoint
+    labels, words = statements.stored_labels(holder, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     record = timm.record if timm else {}
     unlike = unlike_original(reading.architecture, record, *_made(checkpoint, request)) if record else ()
@@ -201,8 +199,12 @@ def _model_in(
         remarks=remarks,
         heads=reading.heads,
         warnings=(
-            *of_gaps(checkpoint),
+            *(
+                f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
+                for gap in gaps(checkpoint)
+            ),
             *of_built_in(place.outside),
+            *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,
             *statements.overruled(wishes, reading),
@@ -283,16 +285,3 @@ def _made(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
     return asked, None if request.to == "training" else source.get("stripped")
-
-
-def _labels(
-    checkpoint: Checkpoint, head_file: HeadFile | None, classifier: Classifier | None
-) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
-    """The names of the classes that the file of the classifier holds, and a word on where."""
-    holder = head_file.checkpoint if head_file else checkpoint
-    found = stored_labels(holder.tree, classifier.classes) if classifier else None
-    return (
-        (found[0], (f"{counted(len(found[0]), 'class name')} from {found[1]} in {holder.where}",))
-        if found
-        else (None, ())
-    )

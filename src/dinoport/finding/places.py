@@ -56,7 +56,9 @@ def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> 
     the order of their prefixes.
     """
     below = [(each, list(_below(each))) for each in states if not any(each is other for other in known)]
-    elsewhere = {name: tensor.renamed(name) for each, own in below if not own for name, tensor in _as_named(each)}
+    others = [each for each, own in below if not own]
+    named = ((each.originals.get(name, name), tensor) for each in others for name, tensor in each.tensors.items())
+    elsewhere = {name: tensor.renamed(name) for name, tensor in named}
     beside = [place for each in known for place in _below(each)]
     inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own] + beside
     kept: list[StateDict] = []
@@ -159,11 +161,6 @@ def layers_beside(naming: Naming, shapes: Mapping[str, Shape], wishes: Wishes) -
     names = {name for name in names if not claims_of_source(name, family.drops)}
     rules = naming.rules({name: shape for name, shape in shapes.items() if name not in names}, wishes) if names else ()
     return {name for name in names if not claims_of_target(name, rules)}
-
-
-def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
-    """The tensors of a state dict under the names that the file has."""
-    return ((state.originals.get(name, name), each) for name, each in state.tensors.items())
 
 
 def rank(place: StateDict) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
-from dinoport.finding.completeness import SKIPPED, gaps
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.places import naming_of
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import walked
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 
 def of_names(naming: Naming, decoding: Decoding) -> list[str]:
-    if naming.family:
-        return []
     declared = {name: why for name, why in decoding.declared.items() if "." not in name}
-    kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
-    return [f"read through the names of {naming.codebase}", *kept]
+    kept = [f"the file holds no {name}; taken as {why}" for name, why in declared.items()]
+    return kept if naming.family else [f"read through the names of {naming.codebase}", *kept]
 
 
 def of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
@@ -62,10 +60,6 @@ def of_unnamed(checkpoint: Checkpoint, found: Found) -> list[str]:
 
 
 DEPTH = 3
-
-
-def of_gaps(checkpoint: Checkpoint) -> list[str]:
-    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
 
 
 def of_the_run(checkpoint: Checkpoint) -> list[str]:

@@ -264,7 +264,16 @@ def _gating(model: PublishedModel | None) -> Iterator[None]:
     except RefusedError as error:
         if model is None or not model.gated or error.status not in (401, 403):
             raise
-        raise _gated(model, error) from None
+        raise CheckpointError(
+            f"{model.name} is gated: {error.what}",
+            found=error.found,
+            cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
+            next_step=(
+                f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then",
+                runnable("convert", model.file_name, FOLDER),
+                f"or put the file into {torch_hub_checkpoints()} and use the name",
+            ),
+        ) from None
 
 
 def _taken_from_disk(path: Path) -> tuple[str, ...]:
@@ -289,16 +298,3 @@ def _published_file(name: str) -> PublishedModel | None:
 def _called_like(name: str, model: PublishedModel | None) -> tuple[str, ...]:
     """A word on a file that has a published one's name: what it is was not shown by that."""
     return (f"{name} is called like the file of {model.name}, and is not proven to be it",) if model else ()
-
-
-def _gated(model: PublishedModel, error: CheckpointError) -> CheckpointError:
-    return CheckpointError(
-        f"{model.name} is gated: {error.what}",
-        found=error.found,
-        cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
-        next_step=(
-            f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then",
-            runnable("convert", model.file_name, FOLDER),
-            f"or put the file into {torch_hub_checkpoints()} and use the name",
-        ),
-    )

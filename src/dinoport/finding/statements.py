@@ -16,8 +16,10 @@ from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Origin, Stated, Wishes
+from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -137,31 +139,33 @@ def buffered(state: StateDict) -> Mapping[str, Stated]:
     return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}
 
 
-PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
+LABEL_PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
 """Where settings stand in a checkpoint, as keys joined by dots: Lightning's, mmengine's and what people write."""
 
-NAMES = (
+LABEL_NAMES = (
     "id2label", "label2id", "class_names", "classes", "CLASSES", "label_names", "labels", "class_to_idx", "idx_to_class"
 )  # fmt: skip
 
 
-def stored_labels(tree: object, classes: int) -> tuple[Mapping[int, str], str] | None:
-    """Names by class index, for exactly so many classes, and where they stand; None without any, or with two kinds."""
-    found = dict(_labels(tree, classes))
+def stored_labels(
+    holder: Checkpoint, classifier: Classifier | None
+) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
+    """The names of so many classes by index, and a word on where they stand; None without any, or with two kinds."""
+    found = dict(_labels(holder.tree, classifier.classes)) if classifier else {}
     first = next(iter(found.values()), None)
     if first is None or any(labels != first for labels in found.values()):
-        return None
-    return first, next(iter(found))
+        return None, ()
+    return first, (f"{counted(len(first), 'class name')} from {next(iter(found))} in {holder.where}",)
 
 
 def _labels(tree: object, classes: int) -> Iterator[tuple[str, dict[int, str]]]:
     from dinoport.codebases.transformers.labels import labels_of
 
-    for place in PLACES:
+    for place in LABEL_PLACES:
         node = tree
         for key in place.split(".") if place else ():
             node = _entries(node).get(key)
-        for name in NAMES:
+        for name in LABEL_NAMES:
             if labels := labels_of(_entries(node).get(name), classes):
                 yield f"{place}.{name}".lstrip("."), labels
 

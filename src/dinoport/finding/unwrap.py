@@ -19,12 +19,11 @@ from dinoport.finding.bare_names import (
     INNER,
     LAYERS,
     NamedTensor,
-    anchor_of,
     bare,
+    by_usual_names,
     parted,
     preference,
     told_apart,
-    with_dots,
 )
 from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unnamed, unsound
 from dinoport.formats.checkpoint import Checkpoint
@@ -138,9 +137,8 @@ def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     groups: dict[tuple[str, str], list[NamedTensor]] = {}
     spelled: dict[str, str] = {}
     for path, tensors in _tensor_dicts(checkpoint):
-        begins = any(map(anchor_of, tensors))
-        dotted, spelled[".".join(path)] = (tensors, "") if begins else with_dots(tensors)
-        for full_name, tensor in dotted.items():
+        usual, spelled[".".join(path)] = by_usual_names(tensors)
+        for full_name, tensor in usual.items():
             branch, name, removed = bare(path, full_name)
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(NamedTensor(full_name, name, removed, tensor))

@@ -34,9 +34,6 @@ ARCHIVES = (
 TAR = "mkdir {folder} && tar -xf {file} -C {folder}"
 ZIP = "unzip -q {file} -d {folder}"
 
-OLDEST = ("sys_info", "pickle", "tensors", "storages")
-"""The members of what torch wrote before 0.2: a tar archive."""
-
 ENDING = re.compile(r"(\.tar)?\.(gz|xz|bz2|zst|lz4|7z|rar|zip)$|\.(tar|tgz|txz|tbz2?)$", re.IGNORECASE)
 
 
@@ -54,12 +51,7 @@ def packed_as(source: ByteSource, start: bytes) -> tuple[str, tuple[str, ...]] |
     for magic, name, command in ARCHIVES:
         if start.startswith(magic):
             return name, unpacking(source.where, command)
-    if is_tar(start):
-        if start.partition(b"\0")[0].decode("latin-1").rpartition("/")[2] in OLDEST:
-            again = "if you trust it, load it with torch and save its state dict again"
-            return "a tar archive as torch wrote them before 0.2", (again,)
-        return "a tar archive", unpacking(source.where, TAR)
-    return None
+    return ("a tar archive", unpacking(source.where, TAR)) if is_tar(start) else None
 
 
 def unpacking(where: str, command: str) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def run_places(source: AnyPath, *, is_folder: bool) -> list[AnyPath]:
 
 def _is_training_config(values: Mapping[str, object]) -> bool:
     student = values.get("student")
-    return isinstance(student, Mapping) and "arch" in student and "teacher" in values
+    return isinstance(student, Mapping) and "arch" in student
 
 
 def _read_beside(path: Path) -> RunConfig:

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
+from dinoport.mapping.computation import is_merged
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.encoding import common_dtype, declared_step
-from dinoport.mapping.merging import is_merged
 from dinoport.mapping.operations import Kind, Rows, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Span, Step
 from dinoport.mapping.rule import Rule, copy

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, only_claim
-from dinoport.mapping.merging import changes
+from dinoport.mapping.computation import changes
 from dinoport.mapping.operations import Kind, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Plan, Span, Step
 from dinoport.mapping.rule import Rule

@@ -8,8 +8,7 @@ import numpy as np
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.values import byte_ranges
-from dinoport.mapping.computation import Computed
-from dinoport.mapping.merging import Merged
+from dinoport.mapping.computation import Computed, Merged
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 

@@ -12,9 +12,13 @@ import torch
 from torch.nn import functional
 
 from dinoport.networks.network import Features
+from dinoport.networks.observing import EMBEDDING
 
 State: TypeAlias = Mapping[str, torch.Tensor]
 Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+Projection: TypeAlias = Callable[[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+"""Queries, keys and values of an attention layer by its name, each (batch, heads, tokens, head dimension)."""
 
 _other_activation: ContextVar[Activation | None] = ContextVar("other_activation", default=None)
 
@@ -75,10 +79,42 @@ def mlp(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     return linear(state, f"{name}.fc2", gelu(linear(state, f"{name}.fc1", inputs)))
 
 
+def swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """The gate is `w1` (`dinov3/layers/ffn_layers.py`), or the first half of `w12` (`dinov2/layers/swiglu_ffn.py`)."""
+    if f"{name}.w12.weight" in state:
+        gate, value = linear(state, f"{name}.w12", inputs).chunk(2, dim=-1)
+    else:
+        gate, value = (linear(state, f"{name}.{layer}", inputs) for layer in ("w1", "w2"))
+    return linear(state, f"{name}.w3", silu(gate) * value)
+
+
 def layer_scale(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     """`name.gamma` times the inputs; without one the originals have an identity in its place."""
     gamma = state.get(f"{name}.gamma")
     return inputs if gamma is None else inputs * gamma
+
+
+def vit_block(state: State, architecture: Any, name: str, tokens: torch.Tensor, project: Projection) -> torch.Tensor:
+    """A ViT's block, with norms before attention and before the feed-forward layers."""
+    eps = architecture.layer_norm_eps
+    normed = layer_norm(state, f"{name}.norm1", tokens, eps)
+    attended = merge_heads(functional.scaled_dot_product_attention(*project(f"{name}.attn", normed)))
+    tokens = tokens + layer_scale(state, f"{name}.ls1", linear(state, f"{name}.attn.proj", attended))
+    feed_forward = mlp if architecture.feed_forward == "mlp" else swiglu
+    mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
+    return tokens + layer_scale(state, f"{name}.ls2", mixed)
+
+
+def cls_attention(
+    state: State, architecture: Any, blocks: Mapping[str, torch.Tensor], project: Projection
+) -> torch.Tensor:
+    """How much the first token attends to every token in the last block of a ViT, (batch, heads, tokens)."""
+    name = f"blocks.{architecture.depth - 1}"
+    entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
+    normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
+    queries, keys, _ = project(f"{name}.attn", normed)
+    scores: torch.Tensor = queries[:, :, :1] @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+    return scores.softmax(dim=-1)[:, :, 0]
 
 
 def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -101,9 +137,3 @@ def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str
         Features.CLS_MEAN_INTERLEAVED: lambda: torch.stack([cls, mean], dim=-1).flatten(1),
     }
     return {"logits": linear(state, "classifier", features[classifier.features]())}
-
-
-def cls_attention(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """How much the first token attends to every token, (batch, heads, tokens)."""
-    scores: torch.Tensor = queries[:, :, :1] @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
-    return scores.softmax(dim=-1)[:, :, 0]

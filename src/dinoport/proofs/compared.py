@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.files.census import Census, take_census
-from dinoport.mapping.merging import is_merged
+from dinoport.mapping.computation import is_merged
 from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
 from dinoport.mapping.plan import Span, Step
 from dinoport.tensor import BFLOAT16, Array, Shape, TensorRef, dtype_name, shape_text

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.codebases.running import Pass, Runner
+from dinoport import __version__
+from dinoport.codebases.running import LoadingProof, Pass, Runner
+from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.proofs.difference import Difference
 from dinoport.proofs.weights import Weights, floats
@@ -77,6 +79,39 @@ class Comparison:
         fits = rotation is not None and rotation[0].shape[-1] == getattr(architecture, "head_dim", None)
         table = theirs.shared.get("positions")
         return {**({"rotation": rotation} if fits else {}), **({} if table is None else {"positions": table})}
+
+
+class NetworkRunner:
+    """A side that no library has a class for, in float64; in float32 nobody runs it so, and that pass is the same."""
+
+    def __init__(self, model: Model) -> None:
+        self._architecture, self._state = model.architecture, Weights(floats(model.tensors))
+        self._title = model.title
+
+    absent = None
+    imports = ()
+
+    def load(self, dtype: str) -> LoadingProof:
+        """Nothing is loaded: a tensor of another shape than the model's would end its pass."""
+        wanted, table = self._architecture.tensors(), self._architecture.positions
+        held = {name: tensor.shape for name, tensor in self._state.tensors.items() if name != table}
+        mismatched = tuple(name for name, shape in held.items() if wanted.get(name, shape) != shape)
+        return LoadingProof(self._title, __version__, library="dinoport", mismatched=mismatched)
+
+    def run(self, images: Any) -> Pass:
+        blocks: dict[str, Any] = {}
+        network = self._architecture.network
+        return Pass(network.code.forward(self._state, self._architecture, images, blocks.__setitem__), blocks)
+
+    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
+        import torch
+
+        wide = self.run(torch.from_numpy(pixels).double())
+        return wide, wide
+
+    def attention(self, images: Any) -> tuple[Pass, Any]:
+        found = self.run(images)
+        return found, None
 
 
 def own_pass(case: Comparison, pixels: Array) -> Pass | None:

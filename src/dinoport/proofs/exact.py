@@ -146,7 +146,6 @@ def prove(
 def compare_whole(
     source: Decoding,
     target: Decoding,
-    on_bytes: Callable[[int], None],
     *,
     cast: np.dtype[Any] | None = None,
     anew: Mapping[str, Operation] | None = None,
@@ -155,7 +154,7 @@ def compare_whole(
     whole = {name: step for name, step in target.steps.items() if name in source.steps and _is_whole(target, step)}
     pairs = [(source.steps[name], step) for name, step in whole.items() if not _is_declared(source.steps[name])]
     with _workers() as pool:
-        found = pool.map(lambda pair: compare(pair[0], pair[1], cast, anew or {}, on_bytes), pairs)
+        found = pool.map(lambda pair: compare(pair[0], pair[1], cast, anew or {}, lambda count: None), pairs)
         return {comparison.name: comparison for comparison in found}
 
 

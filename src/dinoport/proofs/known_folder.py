@@ -6,7 +6,6 @@ them, so no pickle of a stranger's reaches `torch.load`, and both sides of a pro
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.processor_fields import known_processor, strange_processor_fields
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
+from dinoport.files.folders import link_or_copy
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
@@ -83,21 +83,14 @@ def _processor(folder: Path) -> dict[str, object] | None:
 
 def _give_weights(folder: Path, known: Path, tensors: Mapping[str, TensorRef]) -> None:
     if (folder / WEIGHTS[0]).exists():
-        _link(folder / WEIGHTS[0], known / WEIGHTS[0])
+        link_or_copy(folder / WEIGHTS[0], known / WEIGHTS[0])
     elif (folder / INDEXES[0]).exists():
         weight_map = read_json(folder / INDEXES[0])["weight_map"]
         for shard in sorted(set(weight_map.values())):  # type: ignore[attr-defined]  # the open folder was checked
-            _link(folder / shard, known / shard)
+            link_or_copy(folder / shard, known / shard)
         write_json(known / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
     else:
         write_safetensors(known / WEIGHTS[0], [computed(each) for each in tensors.values()])
-
-
-def _link(path: Path, link: Path) -> None:
-    try:
-        link.symlink_to(path.resolve())
-    except OSError:  # on Windows, links are a privilege
-        shutil.copyfile(path, link)
 
 
 def _shown(name: str, value: object) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
-from dinoport.mapping.merging import is_merged
+from dinoport.mapping.computation import is_merged
 from dinoport.mapping.plan import unrounded
 from dinoport.progress import aside
 from dinoport.proofs.comparison import (

@@ -11,15 +11,20 @@ import numpy as np
 
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.folding import numbered_module
-from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.observing import EMBEDDING
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, aside, silent
 from dinoport.proofs import exact
 from dinoport.proofs.aside import half_of_the_threads, importing
-from dinoport.proofs.case import Case
-from dinoport.proofs.comparable import as_run, with_periods, with_sums
-from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written, table_distance
+from dinoport.proofs.case import Case, as_run, with_periods, with_sums
+from dinoport.proofs.comparison import (
+    Comparison,
+    NetworkRunner,
+    noise_of,
+    own_pass,
+    state_as_written,
+    table_distance,
+)
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.verdict import GATE, Proofs
@@ -72,7 +77,6 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
 
     from dinoport.proofs import genuine, outputs
     from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
-    from dinoport.proofs.running import NetworkRunner
 
     runner = case.theirs.runner or NetworkRunner(case.theirs.model)
     if runner.absent:
@@ -103,7 +107,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         if case.theirs.runner:
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
-        loaded = runner.load(_widest(case.theirs.model))
+        held = {tensor.dtype for tensor in case.theirs.model.decoding.stored.values()}
+        loaded = runner.load("float64" if np.dtype(np.float64) in held else "float32")  # which rounds no weights
     if not loaded.passed:
         wait([own])
     if loaded.absent:
@@ -239,11 +244,6 @@ def diagnosed(
         held = by_content.cause or "the folder's weights are not the original's", {**state, **Weights(floats(own))}
     found = diagnosis.of_outputs(sides, state, comparison.architecture, others, held)
     return completed(found)
-
-
-def _widest(model: Model) -> str:
-    """The dtype to load a folder in: float32, unless that would round its weights."""
-    return "float64" if any(tensor.dtype == np.float64 for tensor in model.decoding.stored.values()) else "float32"
 
 
 def _notable_sizes(case: Case) -> list[tuple[int, int]]:

@@ -54,6 +54,8 @@ class Blamed(Enum):
 
 RESAMPLED = "position tables are resampled by another rule"
 
+WHERE_USED = "where the graph uses each tensor: they are found by their content, and two that are swapped are found too"
+
 
 @dataclass(frozen=True)
 class Proofs:
@@ -148,11 +150,12 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
     if proofs.exact is None:
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
+    unseen = ("outputs", *([WHERE_USED] if proofs.exported else []))
     if proofs.loading is None or proofs.outputs is None:
-        not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
+        not_shown = (*(() if proofs.loading else ("loading",)), *unseen, "pixels")
         return _of_tensors(proofs.exact, proofs.unrun, exceptions, assumptions, not_shown)
     if proofs.outputs.unshown:
-        not_shown = ("outputs", *not_shown)
+        not_shown = (*unseen, *not_shown)
         return _of_tensors(proofs.exact, proofs.outputs.unshown, exceptions, assumptions, not_shown)
     word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
     equal = [size for size, difference in proofs.outputs.other_sizes.items() if difference.relative <= GATE]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dinoport.files.json_file import json_bytes
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
@@ -12,7 +13,6 @@ from dinoport.shown.lines import plain, plain_fields
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
-    from dinoport.files.output_file import WrittenFile
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
@@ -50,29 +50,18 @@ def is_sealed(text: bytes, report: Mapping[str, object]) -> bool:
 
 
 def _content(report: Report) -> dict[str, object]:
-    verdict = report.verdict
+    verdict, source, proofs = report.verdict, report.source, report.proofs
+    told = ("exceptions", "assumptions", "failures", "not_shown", "warnings")
     return {
         "format": FORMAT,
         "verdict": {
             "word": verdict.word.value,
             "text": str(verdict),
-            "exceptions": verdict.exceptions,
-            "assumptions": verdict.assumptions,
-            "failures": verdict.failures,
-            "not_shown": verdict.not_shown,
-            "warnings": verdict.warnings,
+            **{name: getattr(verdict, name) for name in told},
         },
         "direction": report.direction,
         "ends": report.ends,
-        "source": {
-            "where": report.source.where,
-            "format": report.source.format,
-            "size_bytes": report.source.size_bytes,
-            "branch": report.source.branch,
-            "stripped": report.source.stripped,
-            "others": report.source.others,
-            "files": report.source.files,
-        },
+        "source": _fields(source, without=("hashes",)),
         "model": {
             "family": report.family,
             "class": report.class_name,
@@ -84,23 +73,17 @@ def _content(report: Report) -> dict[str, object]:
         "target": report.target,
         "request": report.request,
         "claimed": report.claimed,
-        "accounting": {
-            "tensors": report.accounting.counts,
-            "size_bytes": report.accounting.size_bytes,
-            "groups": report.accounting.groups,
-            "dropped": report.accounting.dropped,
-            "synthesised": report.accounting.synthesised,
-        },
+        "accounting": _fields(report.accounting, {"counts": "tensors"}, without=("steps",)),
         "proofs": {
-            "exact": _if_any(_exact, report.proofs.exact),
-            "loading": _if_any(_loading, report.proofs.loading),
-            "outputs": _if_any(_outputs, report.proofs.outputs),
-            "pixels": report.proofs.pixels,
-            "genuine": _if_any(_genuine, report.proofs.genuine),
-            "exported": _if_any(_exported, report.proofs.exported),
+            "exact": _if_any(_exact, proofs.exact),
+            "loading": _if_any(_loading, proofs.loading),
+            "outputs": _if_any(_outputs, proofs.outputs),
+            "pixels": proofs.pixels,
+            "genuine": _if_any(_genuine, proofs.genuine),
+            "exported": _if_any(_exported, proofs.exported),
         },
-        "diagnosis": _if_any(_diagnosis, report.proofs.diagnosis),
-        "files": _files(report.files),
+        "diagnosis": _if_any(_diagnosis, proofs.diagnosis),
+        "files": [{name: getattr(file, name) for name in ("name", "size_bytes", "sha256")} for file in report.files],
         "remarks": report.remarks,
         "versions": report.versions,
         "command": report.command,
@@ -116,109 +99,58 @@ def _if_any(as_data: Callable[[T], dict[str, object]], value: T | None) -> dict[
     return None if value is None else as_data(value)
 
 
+def _fields(
+    of: Any, renamed: Mapping[str, str] = {}, /, *, without: Collection[str] = (), **others: object
+) -> dict[str, object]:
+    """The fields of what was found, some under other names, and what is told otherwise; see docs/report.md."""
+    names = getattr(of, "_fields", None) or [each.name for each in fields(of)]
+    own = {renamed.get(name, name): getattr(of, name) for name in names if name not in without}
+    return {**others, **own, **others}  # these first
+
+
 def _heads(reading: HeadReading) -> dict[str, object]:
-    return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": reading.scores}
-
-
-def _files(files: Sequence[WrittenFile]) -> list[dict[str, object]]:
-    return [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in files]
+    return _fields(reading, without=("width",), found=reading.found, limit=reading.limit)
 
 
 def _exact(proof: ExactProof) -> dict[str, object]:
-    return {
-        "passed": proof.passed,
-        "tensors_found": proof.found,
-        "tensors_recomputed": proof.recomputed,
-        "tensors_synthesised": proof.synthesised,
-        "tensors_dropped": proof.dropped,
-        "compared_bytes": proof.compared_bytes,
-        "checksums_held": proof.checksums,
-        "nonfinite_values": proof.nonfinite,
-        "zero_matrices": proof.zero_matrices,
-        "problems": proof.problems,
-    }
+    tensors = {name: f"tensors_{name}" for name in ("found", "recomputed", "synthesised", "dropped")}
+    renamed = {**tensors, "checksums": "checksums_held", "nonfinite": "nonfinite_values"}
+    return _fields(proof, renamed, without=("unheld", "matrices"), passed=proof.passed)
 
 
 def _loading(proof: LoadingProof) -> dict[str, object]:
-    return {
-        "passed": proof.passed,
-        "class": proof.class_name,
-        "library": proof.library,
-        "version": proof.version,
-        "missing": proof.missing,
-        "unexpected": proof.unexpected,
-        "mismatched": proof.mismatched,
-        "failure": proof.failure,
-    }
+    return _fields(proof, {"class_name": "class"}, without=("absent",), passed=proof.passed)
 
 
 def _genuine(proof: GenuineProof) -> dict[str, object]:
-    return {
-        "passed": proof.passed,
-        "code": proof.code,
-        "gate_relative": GATE,
-        "float64": proof.differences,
-        "rotation": proof.rotation,
-        "failure": proof.failure,
-    }
+    return _fields(proof, {"differences": "float64"}, without=("rounded",), passed=proof.passed, gate_relative=GATE)
 
 
 def _exported(proof: ExportedProof) -> dict[str, object]:
-    return {
-        "producer": proof.producer,
-        "opset": proof.opset,
-        "any_size": proof.any_size,
-        "healed": [{"place": place, "written": one, "meant": other} for place, (one, other) in proof.healed.items()],
-        "folded": [{"name": name, "of": words} for name, words in proof.folded.items()],
-        "tables": proof.tables,
-        "remaining": proof.remaining,
-        "missing": proof.missing,
-        "as_written": proof.unhealed,
-        "runtime": proof.runtime,
-        "runtime_gate_relative": RUNTIME_GATE,
-        "runtime_difference": proof.runtime_difference,
-        "runtime_unshown": proof.runtime_unshown,
-        "quantized": proof.quantized,
-        "uncompared": proof.uncompared,
-    }
+    return _fields(
+        proof,
+        {"unhealed": "as_written"},
+        without=("rounds",),
+        healed=[{"place": place, "written": one, "meant": other} for place, (one, other) in proof.healed.items()],
+        folded=[{"name": name, "of": words} for name, words in proof.folded.items()],
+        runtime_gate_relative=RUNTIME_GATE,
+    )
 
 
 def _outputs(proof: OutputsProof) -> dict[str, object]:
-    return {
-        "passed": proof.passed,
-        "size": proof.size,
-        "picture": proof.picture,
-        "torch": str(proof.torch_version),
-        "gate_relative": GATE,
-        "float64": proof.float64,
-        "float32": proof.float32,
-        "blocks": [
-            {"name": name, "float64": double, "float32": single} for name, (double, single) in proof.blocks.items()
-        ],
-        "other_sizes": [{"size": size, **plain_fields(difference)} for size, difference in proof.other_sizes.items()],
-        "rounding": proof.rounding,
-        "summed": proof.summed,
-        "merged": proof.merged,
-        "table_relative": proof.table,
-        "rotation": proof.rotation,
-        "undefined": proof.undefined,
-        "blind": proof.blind,
-        "drowned": proof.drowned,
-        "uncomputed": [{"size": size, "why": why} for size, why in proof.uncomputed.items()],
-        "unknown": proof.unknown,
-        "failure": proof.failure,
-    }
+    return _fields(
+        proof,
+        {"table": "table_relative"},
+        without=("torch_version",),
+        passed=proof.passed,
+        torch=str(proof.torch_version),
+        gate_relative=GATE,
+        blocks=[{"name": name, "float64": both[0], "float32": both[1]} for name, both in proof.blocks.items()],
+        other_sizes=[{"size": size, **plain_fields(found)} for size, found in proof.other_sizes.items()],
+        uncomputed=[{"size": size, "why": why} for size, why in proof.uncomputed.items()],
+    )
 
 
 def _diagnosis(found: Diagnosis) -> dict[str, object]:
-    return {
-        "block": found.block,
-        "relative": found.relative,
-        "rules": found.rules,
-        "cause": found.cause,
-        "explains": "part" if found.partly else "all" if found.cause else "nothing",
-        "remaining_relative": found.remaining,
-        "misplaced": found.misplaced,
-        "tried": found.tried,
-        "out_of_time": found.out_of_time,
-    }
+    explains = "part" if found.partly else "all" if found.cause else "nothing"
+    return _fields(found, {"remaining": "remaining_relative"}, without=("partly", "of_setting"), explains=explains)

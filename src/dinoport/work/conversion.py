@@ -12,7 +12,6 @@ import numpy as np
 
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
-from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_pooler
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Provenance
@@ -20,7 +19,8 @@ from dinoport.finding.sources import Located
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Dropped, Plan
-from dinoport.model import CLAIM, Model, Origin, Setting
+from dinoport.model import CLAIM, Model, Origin, Setting, Wishes
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
 from dinoport.shown.text import counted
@@ -136,6 +136,41 @@ class Conversion:
 
     def __exit__(self, *raised: object) -> None:
         self.files.close()
+
+
+def transform_settings(
+    transform: Preprocessing | None, channels: int, request: Request, claimed: frozenset[str]
+) -> Iterator[Setting[object]]:
+    """Statistics, resize, crop and filter of what is written, each with its origin.
+
+    Where a model takes other than three channels, only the values that the user gave are known. `claimed` are the
+    fields of the request that only a folder says.
+    """
+    wishes = Wishes(claimed=claimed)
+    known = transform if channels == 3 else None
+    for own in ("mean", "std"):
+        given: tuple[float, ...] | None = getattr(request, f"image_{own}")
+        if given is not None:
+            yield Setting(f"pixel {own}", _text(given), *wishes.said(f"image_{own}"))
+        elif known is not None:
+            yield Setting(f"pixel {own}", _text(getattr(known, own)), *_who_says(known, own))
+    if known is not None:
+        square = f"{known.resize}×{known.resize}"
+        yield Setting(
+            "resize", square if known.crop is None else f"shorter side to {known.resize}", *_who_says(known, "resize")
+        )
+        yield Setting("crop", f"centre {known.crop}×{known.crop}" if known.crop else "none", *_who_says(known, "crop"))
+        yield Setting("filter", f"{known.resample}, antialiased", *_who_says(known, "resample"))
+
+
+def _who_says(transform: Preprocessing, field: str) -> tuple[Origin, str]:
+    """Where a field of a transform comes from."""
+    who = transform.stored.get(field)
+    return (Origin.ASSUMED, transform.reason) if who is None else (Origin.STORED, who)
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 MADE = "made for the class, and no part of the original"

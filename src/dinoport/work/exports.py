@@ -1,7 +1,6 @@
 """`verify` of a graph that others exported: whether an ONNX file computes what its source holds."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,16 +86,13 @@ def _refuse_larger(export: Export, model: Model) -> None:
         )
 
 
-@contextmanager
-def _prepared(source: str | Path, request: Request, checks: Checks, on_progress: Progress) -> Iterator[Conversion]:
+def _prepared(source: str | Path, request: Request, checks: Checks, on_progress: Progress) -> Conversion:
     """The source, planned for Transformers, whose forms of the weights exporters write; else for the original's own."""
     weigh = checks.level == "full"
     try:
-        opened = prepare(source, replace(request, to="transformers"), on_progress, again=True, weigh_heads=weigh)
+        return prepare(source, replace(request, to="transformers"), on_progress, again=True, weigh_heads=weigh)
     except UnknownModelError:  # no class of Transformers: then the original's own code was exported
-        opened = prepare(source, replace(request, to="original"), on_progress, again=True, weigh_heads=weigh)
-    with opened as conversion:
-        yield conversion
+        return prepare(source, replace(request, to="original"), on_progress, again=True, weigh_heads=weigh)
 
 
 def _proofs(conversion: Conversion, export: Export, graph: Path, checks: Checks) -> Proofs:

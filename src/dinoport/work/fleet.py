@@ -139,16 +139,15 @@ def _write_index(out: Path) -> None:
     """What the log says by now. Another fleet that writes the same index is waited for: it may have read less."""
     for _ in range(INDEX_TRIES):
         with suppress(InUseError), publishing(out / PAGE, force=True, single_file=True) as workspace:
-            found = [each for each in last_of_each(out) if _stands(out, each)]
+            found = [  # somebody may have removed a folder since it was done
+                each
+                for each in last_of_each(out)
+                if each["status"] not in (DONE, THERE) or (out / each["target"]).exists()
+            ]
             with disk_errors(out / PAGE):
                 workspace.path.write_bytes(fleet_page(found, str(out)).encode(errors="replace"))
             return
         time.sleep(POLL_SECONDS)
-
-
-def _stands(out: Path, result: Mapping[str, Any]) -> bool:
-    """Whether a folder that was done is there: somebody may have removed it since."""
-    return result["status"] not in (DONE, THERE) or (out / result["target"]).exists()
 
 
 def _carried(executor: Executor, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:

@@ -46,7 +46,7 @@ WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|pytorc
 
 def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> Iterator[str]:
     """Names that are listed, or that Transformers may read, and that no conversion with these `configs` writes."""
-    listed = _listed(folder.report)
+    listed = {entry["name"] for entry in entries_of(folder.report or {}) if entry}
     written = _written(folder) - (CONFIGS - set(configs))
     for name in sorted(listed | {file.name for file in path.iterdir()}):
         if name not in written and (name in listed or may_be_read(name)):
@@ -139,12 +139,6 @@ def is_model(name: str) -> bool:
 
 def is_weights(name: str) -> bool:
     return bool(WEIGHTS_WRITTEN.fullmatch(name)) or name in INDEXES
-
-
-def _listed(report: Mapping[str, object] | None) -> set[str]:
-    files = (report or {}).get("files")
-    entries = files if isinstance(files, list) else []
-    return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
 
 
 def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:

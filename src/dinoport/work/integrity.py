@@ -19,7 +19,7 @@ from dinoport.report.report import Report
 from dinoport.shown.text import shown, value_text
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.folder import CONFIGS, broken_hashes, entries_of, is_weights, strange_files, weights_read
 from dinoport.work.past_report import at, plain, source_files, without
 from dinoport.work.proving import has_own_pooler
 
@@ -92,14 +92,9 @@ def _differs(finding: Finding, library: str) -> str:
 
 def _compared(folder: Checkpoint) -> frozenset[str]:
     """Files of which everything that has a meaning is compared, so that a hash says no more."""
-    return CONFIGS | weights_read(folder) | {name for name in _listed_weights(folder) if weights_read(folder)}
-
-
-def _listed_weights(folder: Checkpoint) -> Iterator[str]:
-    """Weights that the report lists: where others are read, those were saved again under another name."""
-    files = (folder.report or {}).get("files")
-    names = (file.get("name") for file in files if isinstance(file, dict)) if isinstance(files, list) else ()
-    return (name for name in names if isinstance(name, str) and is_weights(name))
+    read = weights_read(folder)  # where others than the listed ones are, these were saved again under another name
+    listed = [entry["name"] for entry in entries_of(folder.report or {}) if entry]
+    return CONFIGS | read | {name for name in listed if read and is_weights(name)}
 
 
 def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.errors import MissingPackageError, UsageError
+from dinoport.errors import MissingPackageError, NotProvenError, UsageError
 from dinoport.files.byte_sources import ByteSource, ends_of
 from dinoport.files.disk_errors import disk_errors
 from dinoport.files.remote.caches import own_cache
 from dinoport.formats.transformers_folder import PROCESSOR, REPORT, read_json
 from dinoport.progress import Progress
 from dinoport.request import Checks, Request
+from dinoport.shown.address import shown_source
 from dinoport.shown.packages import missing
-from dinoport.work.convert import convert_place, not_proven
+from dinoport.work.convert import convert_place
 from dinoport.work.prepare import prepare
 from dinoport.work.verify import verify_place
 
@@ -87,8 +89,8 @@ def loaded(
 ) -> Loaded:
     """The model of a source, from the cache, into which it is converted where it is not there yet.
 
-    `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ,
-    and UsageError for a model that Transformers does not load.
+    `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ, and
+    UsageError for a model that Transformers does not load.
     """
     from dinoport.files.remote.download import alone
 
@@ -103,11 +105,30 @@ def loaded(
             found = Loaded(folder)
             print(f"dinoport: {found.verdict}", file=sys.stderr)
             return found
-    if recheck:
-        report = verify_place(source, folder, request, Checks(level="exact"), on_progress)
-        if report.verdict.failed:
-            raise not_proven(source, folder, report, kept=True)
+        if recheck:
+            _compare_again(source, folder, request, on_progress)
     return Loaded(folder)
+
+
+def _compare_again(source: str | Path, folder: Path, request: Request, on_progress: Progress) -> None:
+    """Compare a folder of the cache with its source. Where they differ it is removed: nobody is to be given it."""
+    try:
+        report = verify_place(source, folder, request, Checks(level="exact"), on_progress)
+        found = "; ".join(report.verdict.failures[:5])
+    except NotProvenError as error:  # too damaged to be compared
+        report, found = error.report, str(error.found)
+    if report is not None and not report.verdict.failed:
+        return
+    with disk_errors(folder):
+        shutil.rmtree(folder)
+    raise NotProvenError(
+        f"the copy of {shown_source(source)} in the cache is not equal to it any more, and was removed",
+        where=str(folder),
+        found=found,
+        cause="the disk, or another program, changed a file of the cache",
+        next_step="load it again: it is converted anew",
+        report=report,
+    )
 
 
 def _key(source: str | Path, request: Request, level: str, on_progress: Progress) -> str:

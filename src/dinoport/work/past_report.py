@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.codebases.fields import same_json
-from dinoport.errors import SettingError, printable
+from dinoport.errors import SettingError
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import REPORT
 from dinoport.model import FIELDS, Origin
@@ -19,7 +19,9 @@ from dinoport.shown.text import shown, value_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import RESEALED, broken_hashes
 
-OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
+BRANCH = ("source", "branch")
+
+OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), BRANCH)
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
 
 
@@ -62,15 +64,6 @@ def contradictions(
     of the request that the verifier says: what they make of the folder is in its config. `otherwise` says that some of
     them ask for something else than the conversion did: of another branch other bytes are compared.
     """
-    yield from map(printable, _contradictions(path, recorded, fresh, given, another))
-    branch = ("source", "branch")
-    if not another and not (otherwise and at(recorded, branch) != at(fresh.to_dict(), branch)):
-        yield from map(printable, _changed_source(recorded, fresh, otherwise=otherwise))
-
-
-def _contradictions(
-    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
-) -> Iterator[str]:
     yield from broken_seal(path, recorded)
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
@@ -96,6 +89,8 @@ def _contradictions(
             continue  # no table was resampled: outputs at other sizes show what this does
         if old != new and not (confirmed or unnamed):
             yield f"{REPORT}: {name} is {_setting_text(old)}, the source gives {_setting_text(new) if new else 'none'}"
+    if not another and not (otherwise and at(recorded, BRANCH) != at(expected, BRANCH)):
+        yield from _changed_source(recorded, fresh, otherwise=otherwise)
 
 
 def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:

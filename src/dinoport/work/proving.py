@@ -10,7 +10,7 @@ from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
 from dinoport.codebases.names import Names
 from dinoport.codebases.record import record_of
-from dinoport.codebases.start import tensors_in
+from dinoport.codebases.start import Start, tensors_in
 from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
 from dinoport.codebases.transformers.reading import without_own_pooler
@@ -73,7 +73,7 @@ def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str,
         part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
         anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
         source, target = conversion.model.decoding, part.model.decoding
-        found = compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        found = compare_whole(source, target, cast=conversion.cast, anew=anew)
         if not _stays_in_memory(conversion):
             for side in (source, target):
                 for tensor in sources([side.steps[name] for name in found]).values():
@@ -199,9 +199,7 @@ def _names(rule: Rule) -> set[str]:
 
 def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """A start for training: its table is the one way to name its tensors, wherever in the file they stand."""
-    start = conversion.target.start
-    if start is None:
-        raise ValueError("a target that is not a start for training")
+    start: Start = conversion.target.start  # type: ignore[assignment]  # it was asked for
     tensors, problems = tensors_in(start, written.tree)
     decoding = decode(tensors, conversion.target.rules)
     decoding = replace(decoding, problems=(*problems, *decoding.problems))

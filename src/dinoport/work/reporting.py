@@ -34,20 +34,19 @@ def report_of(
 ) -> Report:
     """The report of a conversion, planned or done. `pinned` are the source's files, as `pinning` found them."""
     model, provenance, request = conversion.model, conversion.provenance, conversion.request
-    others = tuple(map(str, provenance.others or ()))
     checkpoint = conversion.checkpoint
-    source = Source(
-        conversion.source_name,
-        checkpoint.format,
-        checkpoint.size_bytes,
-        provenance.label,
-        tuple(provenance.notes),
-        others,
-    )
     return Report(
         verdict=verdict,
         direction=f"to {request.to}",
-        source=source._replace(files=tuple(pinned)),
+        source=Source(
+            conversion.source_name,
+            checkpoint.format,
+            checkpoint.size_bytes,
+            provenance.label,
+            tuple(provenance.notes),
+            others=tuple(map(str, provenance.others or ())),
+            files=tuple(pinned),
+        ),
         family=str(model.family),
         class_name=conversion.target.form,
         ends=(model.title, conversion.target.title),

@@ -43,7 +43,7 @@ from dinoport.shown.text import listed
 from dinoport.work import integrity, past_report
 from dinoport.work.alike import alike, with_transform_of
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import refuse_to_guess, request_of
+from dinoport.work.folder import entries_of, refuse_to_guess, request_of
 from dinoport.work.prepare import planned_for, prepare
 from dinoport.work.proving import case_of, decoded_target, has_own_pooler, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
@@ -160,9 +160,10 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += past_report.contradictions(
+        told = past_report.contradictions(
             place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
         )
+        problems += map(printable, told)
     if another:  # of the very source it may be the user's word, which is followed
         problems += conversion.model.contradicted
     with _told_apart("the source", conversion.checkpoint.where):
@@ -209,8 +210,7 @@ def returned_within(folder: Path) -> Path | None:
         return folder
     found = sorted(path for path in folder.iterdir() if path.suffix == ".pth")
     if len(found) > 1:
-        files = read_json(folder / REPORT).get("files")
-        listed = [file.get("name") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+        listed = [entry["name"] for entry in entries_of(read_json(folder / REPORT)) if entry]
         found = [path for path in found if path.name in listed]
     return found[0] if len(found) == 1 else None
 

@@ -84,7 +84,11 @@ class Workspace:
             self.path.replace(place.path)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-                raise _taken_meanwhile(place) from error
+                raise FolderError(
+                    f"{place.shown} was made by something else during the conversion",
+                    where=str(place.path),
+                    next_step=REPLACE,
+                ) from error
             raise
 
     def _flush(self) -> None:
@@ -202,7 +206,12 @@ def recover(place: Place) -> None:
             if not os.path.lexists(place.path):
                 place.old.rename(place.path)
             elif place.new.exists():
-                raise _made_since(place)
+                raise FolderError(
+                    f"{place.shown} was made while the folder of that name was moved aside to be replaced",
+                    where=str(place.old),
+                    cause="a conversion with `force` was killed, and something else then made the folder",
+                    next_step="keep one of the two: delete the one moved aside, or put it back under its name",
+                )
             else:
                 place.old.rename(place.discarded)
     _remove(place.new)
@@ -264,23 +273,6 @@ def _parents(parent: Path) -> Iterator[None]:
         raise
     for folder in made:
         _flush_entry(folder.parent)
-
-
-def _made_since(place: Place) -> FolderError:
-    return FolderError(
-        f"{place.shown} was made while the folder of that name was moved aside to be replaced",
-        where=str(place.old),
-        cause="a conversion with `force` was killed, and something else then made the folder",
-        next_step="keep one of the two: delete the one moved aside, or put it back under its name",
-    )
-
-
-def _taken_meanwhile(place: Place) -> FolderError:
-    return FolderError(
-        f"{place.shown} was made by something else during the conversion",
-        where=str(place.path),
-        next_step=REPLACE,
-    )
 
 
 def _remove(path: Path) -> None:

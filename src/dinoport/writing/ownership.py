@@ -16,7 +16,7 @@ from typing import Any
 from dinoport.errors import CheckpointError, FolderError
 from dinoport.files.checksums import hash_file
 from dinoport.formats.safetensors.reader import looks_like_safetensors
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, READ_BESIDE, REPORT, WEIGHTS, read_json
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, REPORT, WEIGHTS, read_json
 from dinoport.writing.licence import LICENCES
 
 MAX_HASHED_BYTES = 64 * 1024**2
@@ -108,25 +108,16 @@ class _Contents:
             return False
 
     def _is_config(self, name: str) -> bool:
-        config = self._json(name)
+        config = self.json(name)
         named = sum(bool(config.get(field)) and isinstance(config[field], kind) for field, kind in CLASS_NAMES)
         return named > 1 or (named == 1 and any(field in config for field in VERSIONS))
-
-    def _is_report(self, name: str) -> bool:
-        return bool(self.report)
-
-    def _is_processor(self, name: str) -> bool:
-        return any(isinstance(self._json(name).get(field), str) for field in PROCESSORS)
-
-    def _is_index(self, name: str) -> bool:
-        return isinstance(self._json(name).get("weight_map"), dict)
 
     def _is_weights(self, name: str) -> bool:
         start = self._start(name)
         return start.startswith((b"PK\3\4", b"\x80")) or looks_like_safetensors(start)
 
     def _is_shard(self, name: str) -> bool:
-        maps = (self._json(index).get("weight_map") for index in INDEXES)
+        maps = (self.json(index).get("weight_map") for index in INDEXES)
         return self._is_weights(name) and any(isinstance(found, dict) and name in found.values() for found in maps)
 
     def _is_licence(self, name: str) -> bool:
@@ -148,7 +139,7 @@ class _Contents:
 
     @cached_property
     def report(self) -> Mapping[str, Any]:
-        found = self._json(REPORT)
+        found = self.json(REPORT)
         fields = {"format": int, "verdict": dict, "source": dict, "files": list}
         return found if all(isinstance(found.get(name), kind) for name, kind in fields.items()) else {}
 
@@ -158,7 +149,7 @@ class _Contents:
         entries = [entry for entry in self.report.get("files", ()) if isinstance(entry, dict)]
         return {entry["name"]: entry for entry in entries if isinstance(entry.get("name"), str)}
 
-    def _json(self, name: str) -> Mapping[str, Any]:
+    def json(self, name: str) -> Mapping[str, Any]:
         """A JSON object in a plain file of the folder; an empty one for everything else."""
         if not S_ISREG(self._modes.get(name, 0)):
             return {}
@@ -174,11 +165,11 @@ class _Contents:
 
 _RULES: Mapping[str, Callable[[_Contents, str], bool]] = {
     CONFIG: _Contents._is_config,
-    REPORT: _Contents._is_report,
-    "preprocessor_config.json": _Contents._is_processor,
+    REPORT: lambda contents, name: bool(contents.report),
+    PROCESSOR: lambda contents, name: any(isinstance(contents.json(name).get(field), str) for field in PROCESSORS),
     ".gitattributes": _Contents._is_of_git_lfs,
     **{licence.file_name: _Contents._is_licence for licence in LICENCES.values() if licence.text},
-    **dict.fromkeys(INDEXES, _Contents._is_index),
+    **dict.fromkeys(INDEXES, lambda contents, name: isinstance(contents.json(name).get("weight_map"), dict)),
     **dict.fromkeys(WEIGHTS, _Contents._is_weights),
 }
 """For each name that Transformers writes too, or that is written anew: how its content tells. A card that is not as

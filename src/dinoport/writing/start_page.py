@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from dinoport.codebases.start import Start, shown
+from dinoport.codebases.run import shown
+from dinoport.codebases.start import Start
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Step

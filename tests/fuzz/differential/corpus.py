@@ -1,8 +1,8 @@
 """Files to begin from: every form in which torch has written tensors from 0.1 to 2.14.
 
 Those that the torch beside us still writes are written by it. Older forms are put together here from what their
-writers wrote: files without a record of the byte order (before 2.1), without alignment (before 2.6), views of storages
-(before 0.4), tensors without hooks (before 0.4), names of Python 2.
+writers wrote: files without a record of the byte order (before 2.1), without alignment (before 2.6), tensors without
+hooks (before 0.4), names of Python 2.
 """
 
 import io
@@ -120,14 +120,10 @@ def older() -> Iterator[tuple[str, TorchFile]]:
     legacy = dict(written_state("legacy-2"))["file"]
     assert isinstance(legacy, LegacyFile)
     keys = sorted(op[5:].decode() for op in legacy.programs[4] if op[:1] == b"X")
-    made = {}
-    for view, end in {"views": (text("v"), integer(1), integer(2), b"\x87"), "no view": (b"N",)}.items():
-        pairs = [(f"a.{n}", tensor(key, 4, 1 if view == "views" and not n else 2, end=end if not n else (b"N",)))
-                 for n, key in enumerate(keys)]  # fmt: skip
-        made[view] = with_program(legacy, state(*pairs))
-    yield "legacy views before 0.4", made["views"]
-    yield "legacy by hand", made["no view"]
-    short = tuple(op.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor") for op in made["no view"].program)
+    pairs = [(f"a.{n}", tensor(key, 4, 2, end=(b"N",))) for n, key in enumerate(keys)]
+    by_hand = with_program(legacy, state(*pairs))
+    yield "legacy by hand", by_hand
+    short = tuple(op.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor") for op in by_hand.program)
     no_hooks: list[bytes] = []
     for op in short:
         no_hooks.append(op)

@@ -1,26 +1,18 @@
 """Read DINO's ResNet-50: its names are torchvision's, its sizes fixed."""
 
-from collections.abc import Mapping, Sequence
-
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading, canonical_rules
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
-from dinoport.codebases.drops import CENTER, OF_DINO
+from dinoport.codebases.drops import CENTER, COUNT, OF_DINO
+from dinoport.codebases.drops import with_frozen_norms as written  # noqa: F401  # its table
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.mapping.constants import Count
-from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.resnet.architecture import ResNet
-from dinoport.tensor import Shape
 
 FIXED = {"stride": "in the 3×3", "dilation": "none", "BatchNorm eps": 1e-5}
 """What torchvision's ResNet-50 computes with, and no tensor shows."""
-
-
-COUNT = "num_batches_tracked"
-UNCOUNTED = "a frozen BatchNorm counts no batches, and no output depends on how many"
 
 FROZEN = Setting(
     "frozen BatchNorm",
@@ -29,13 +21,6 @@ FROZEN = Setting(
     "detectors of torchvision have eps 0, DETR-DC5 dilates, and no tensor shows it",
     doubted=True,
 )
-
-
-def written(names: Mapping[str, Shape] | Sequence[str], classifier: str | None) -> tuple[Rule, ...]:
-    """The names are the canonical ones. A frozen BatchNorm, which computes the same, has one tensor less."""
-    counts = (f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var"))
-    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts if count not in names]
-    return (*canonical_rules(names, classifier), *frozen)
 
 
 def read(evidence: Evidence) -> Reading:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.dino.vit import BUILDERS
 from dinoport.codebases.drops import CENTER
-from dinoport.codebases.start import Key, Options, Start, backbone_names, channels_warning, refuse_ranks, rules_of
+from dinoport.codebases.start import Key, Options, Start, backbone_names, refuse_ranks, rules_of, unlike_built
 from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -22,7 +22,7 @@ TRAINER = "main_dino.py of facebookresearch/dino"
 IMAGE_SIZE = 224
 """Pixels: `main_dino.py` builds no other table of positions."""
 
-DEPTH, MLP_RATIO = 12, 4
+MLP_RATIO = 4
 
 HIDDEN, BOTTLENECK = 2048, 256
 """Of the head that `main_dino.py` builds: no option changes them."""
@@ -120,8 +120,8 @@ def _arch(architecture: Architecture) -> str | None:
     if isinstance(architecture, ResNet):
         return "resnet50"
     sizes = {name: getattr(architecture, name) for name in ("width", "heads", "depth", "mlp_hidden", "qkv_bias")}
-    for name, (width, heads) in BUILDERS.items():
-        usual = {"width": width, "heads": heads, "depth": DEPTH, "mlp_hidden": MLP_RATIO * width, "qkv_bias": True}
+    for name, (width, heads, depth) in BUILDERS.items():
+        usual = {"width": width, "heads": heads, "depth": depth, "mlp_hidden": MLP_RATIO * width, "qkv_bias": True}
         if sizes == usual:
             return name
     return None
@@ -129,7 +129,7 @@ def _arch(architecture: Architecture) -> str | None:
 
 def _warnings(model: Model, head: Mapping[str, Shape], image_size: int) -> Iterator[str]:
     architecture = model.architecture
-    yield from channels_warning(architecture.channels, TRAINER)
+    yield from unlike_built(architecture, TRAINER)
     if _arch(architecture) is None:
         yield (
             f"no builder of {TRAINER} makes this model ({model.family.title}, {_sizes(architecture)}): "

@@ -18,8 +18,8 @@ from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.vit.architecture import ViT
 from dinoport.tensor import shape_text
 
-BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
-"""Width and heads of the builders in `vision_transformer.py`, by the `arch` that `main_dino.py` stores."""
+BUILDERS = {"vit_tiny": (192, 3, 12), "vit_small": (384, 6, 12), "vit_base": (768, 12, 12)}
+"""Width, heads and depth of the builders in `vision_transformer.py`, by the `arch` that `main_dino.py` stores."""
 
 FIXED = {"activation": "exact gelu", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` computes with, and no tensor shows."""
@@ -36,7 +36,7 @@ def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(shapes, evidence.where, table=True)
     hidden = required(shapes, MLP, 2, evidence.where)[0]
     said = _said(evidence)
-    belief = believe(said, BUILDERS, sizes.width, sizes.patch_size) if facts.says_builder else Belief(said)
+    belief = believe(said, BUILDERS, sizes) if facts.says_builder else Belief(said)
     held = heads_of(evidence, sizes, facts, belief)
     heads = held.setting
     from_code = belief.from_code(facts.as_in_all())

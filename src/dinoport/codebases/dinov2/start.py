@@ -16,13 +16,13 @@ from dinoport.codebases.start import (
     StartOption,
     backbone_names,
     both_or_neither,
-    channels_warning,
     disagreements,
     either_of,
     own_builder,
     refuse_ranks,
     rules_of,
     unbuilt,
+    unlike_built,
 )
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -89,7 +89,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         ),
         beside=("The evaluations take the backbone from `dinoport convert … --to original`.",),
         warnings=(
-            *channels_warning(vit.channels, TRAINER),
+            *unlike_built(vit, TRAINER),
             *(() if arch else (unbuilt("dinov2", vit),)),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),

@@ -8,7 +8,7 @@ from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
-from dinoport.codebases.run import CROPS, Read, contradicted_scale, contradictions, flag, input_size, number, said
+from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import PATCHES, read_sizes
 from dinoport.errors import UnknownModelError
@@ -53,7 +53,7 @@ def read(evidence: Evidence) -> Reading:
     mlp = "blocks.0.mlp.w3.weight" if swiglu else "blocks.0.mlp.fc1.weight"
     hidden = required(shapes, mlp, 2, evidence.where)[1 if swiglu else 0]
     registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
-    belief = believe(said(evidence, MEMORY_EFFICIENT), BUILDERS, sizes.width, sizes.patch_size)
+    belief = believe(said(evidence, MEMORY_EFFICIENT), BUILDERS, sizes)
     held = heads_of(evidence, sizes, facts, belief)
     heads = held.setting
     from_code = belief.from_code(facts.as_in_all())
@@ -98,8 +98,7 @@ def read(evidence: Evidence) -> Reading:
     own = facts.preprocessing or DINOV2_EVALUATION
     preprocessing = own.for_image_size(own.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    scale = contradicted_scale(evidence, layer_scale=architecture.layer_scale)
-    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)), *scale)
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)))
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
 
 
@@ -163,6 +162,7 @@ def _as_in_config(architecture: ViT) -> dict[str, Read]:
     return {
         **{option: getattr(architecture, size) for option, size in SIZES_IN_CONFIG.items()},
         "student.ffn_layer": ("mlp",) if architecture.feed_forward == "mlp" else ("swiglu", "swiglufused"),
+        "student.layerscale": architecture.layer_scale,
         CROPS: architecture.image_size,
     }
 

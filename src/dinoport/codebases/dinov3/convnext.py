@@ -1,10 +1,12 @@
 """Read a DINOv3 ConvNeXt: all of its sizes are in the shapes."""
 
+from collections.abc import Iterator
+
 from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.drops import OF_DINOV3
-from dinoport.codebases.run import contradictions, input_size
+from dinoport.codebases.run import contradictions, full_precision, input_size, number, statistics
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import PlanError
@@ -37,7 +39,7 @@ def read(evidence: Evidence) -> Reading:
     size = input_size(evidence)
     usual = (evidence.facts.preprocessing if evidence.facts else None) or DINOV3_PROCESSOR
     own = (evidence.preprocessing or usual).size
-    preprocessing = usual.for_image_size(size.value if size else own)
+    preprocessing = statistics(evidence, usual.for_image_size(size.value if size else own))
     eps = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, "as in all DINOv3 ConvNeXts")
     architecture = ConvNeXt(
         depths=depths,
@@ -57,7 +59,15 @@ def read(evidence: Evidence) -> Reading:
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     doubts = tuple(contradictions(evidence, {"student.in_chans": architecture.channels}))
-    return Reading(architecture, settings, problems, (), preprocessing, doubts=doubts)
+    remarks = (*full_precision(evidence), *_unresized(evidence))
+    return Reading(architecture, settings, problems, remarks, preprocessing, doubts=doubts)
+
+
+def _unresized(evidence: Evidence) -> Iterator[str]:
+    """That the class does not resize the maps of its stages, where the run's config makes the original do so."""
+    if evidence.config and (size := number(evidence, "student.patch_size")):
+        resized = f"get_intermediate_layers of the original resizes its maps to patches of {size:g} pixels"
+        yield f"{evidence.config.name} says student.patch_size = {size:g}: {resized}, the class does not"
 
 
 BACKBONES = {

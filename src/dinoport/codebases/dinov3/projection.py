@@ -79,11 +79,7 @@ def sizes_said(config: RunConfig | None, head: str) -> dict[str, int]:
     sizes = {}
     for name, default in HEAD_SIZES.items():
         said = config.value(f"{head}.{name}", default) if config else default
-        if (
-            not isinstance(said, int)
-            or isinstance(said, bool)
-            or not 0 < said <= (16 if name == "head_nlayers" else MAX_HEAD)
-        ):
+        if type(said) is not int or not 0 < said <= (16 if name == "head_nlayers" else MAX_HEAD):
             raise SettingError(
                 f"{config.where if config else 'the config'} gives a projection head a size that it cannot have",
                 where=f"{head}.{name}",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.run import number, text
+from dinoport.codebases.run import text
 from dinoport.errors import UnknownModelError
 from dinoport.tensor import Shape
 
@@ -19,7 +19,7 @@ def measured(difference: float) -> str:
 
 
 def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape]) -> None:
-    """Raise UnknownModelError for norms, rotary options and heads that would be lost or computed otherwise."""
+    """Raise UnknownModelError for norms that would be lost or computed otherwise."""
     if "cls_norm.weight" in shapes:
         raise _refusal(
             evidence,
@@ -34,23 +34,16 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
             error=f"a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off {measured(1.4)}",
         )
-    _refuse_rotary_options(evidence)
 
 
-def _refuse_rotary_options(evidence: Evidence) -> None:
+def refuse_coordinates(evidence: Evidence) -> None:
+    """Raise UnknownModelError for rotary coordinates that the run's config has otherwise."""
     coordinates = text(evidence, "student.pos_embed_rope_normalize_coords")
     if coordinates in COORDINATES:
         error = f"outputs for pictures that are not square would be off {measured(COORDINATES[coordinates])}"
         found = f"rotary coordinates normalised by {coordinates} (pos_embed_rope_normalize_coords)"
-        raise _refusal(evidence, _config(evidence), found, error)
-    limits = [name for name in ("min", "max") if number(evidence, f"student.pos_embed_rope_{name}_period") is not None]
-    if limits:
-        found = f"rotary periods between limits (pos_embed_rope_{limits[0]}_period), without a base"
-        raise _refusal(evidence, _config(evidence), found, f"outputs would be off {measured(0.8)}")
-
-
-def _config(evidence: Evidence) -> str:
-    return evidence.config.where if evidence.config else evidence.where
+        where = evidence.config.where if evidence.config else evidence.where
+        raise _refusal(evidence, where, found, error)
 
 
 def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownModelError:

@@ -20,12 +20,12 @@ from dinoport.codebases.start import (
     StartOption,
     backbone_names,
     both_or_neither,
-    channels_warning,
     disagreements,
     either_of,
     own_builder,
     rules_of,
     unbuilt,
+    unlike_built,
 )
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -124,7 +124,9 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
             "distillation.full_cfg_path=CONFIG`, with the whole config of the run that it came from.",
         ),
         warnings=(
-            *channels_warning(architecture.channels, TRAINER),
+            *unlike_built(
+                architecture, TRAINER, sorted(EPS.values()) if isinstance(architecture, RotaryViT) else (1e-6,)
+            ),
             *_unbuilt(architecture, arch),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),
@@ -204,8 +206,6 @@ def _unbuilt(architecture: Any, arch: str | None) -> Iterator[str]:
             f"depths {architecture.depths}, widths {architecture.widths}" if isinstance(architecture, ConvNeXt) else ""
         )
         yield unbuilt("dinov3", architecture, "vision_transformer.py or convnext.py", sizes)
-    if isinstance(architecture, RotaryViT) and architecture.layer_norm_eps not in EPS.values():
-        yield f"no student.norm_layer has this model's eps, {architecture.layer_norm_eps:g}, but 1e-6 and 1e-5 alone"
 
 
 def _width(architecture: Any) -> int:

@@ -9,22 +9,24 @@ import numpy as np
 
 from dinoport.codebases.builder import believe
 from dinoport.codebases.clues import Signs, called
-from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.codebase import Evidence, Reading, canonical_rules
 from dinoport.codebases.dinov3.hub import RELEASED_REGISTERS
 from dinoport.codebases.dinov3.hub import completed as completed
 from dinoport.codebases.dinov3.hub import hub_entry as hub_entry
 from dinoport.codebases.dinov3.hub import hub_file as hub_file
 from dinoport.codebases.dinov3.periods import ROPE_BASE, base_setting, heads_setting, read_rope
 from dinoport.codebases.dinov3.projection import made_before as made_before
-from dinoport.codebases.dinov3.refusals import refuse_what_no_class_computes
+from dinoport.codebases.dinov3.refusals import refuse_coordinates, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.heads import Weighed, head_reader, weighed
-from dinoport.codebases.run import Read, contradicted_scale, contradictions, input_size, said, text
+from dinoport.codebases.run import Read, contradictions, full_precision, input_size, said, statistics, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
+from dinoport.mapping.constants import zeros
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
@@ -58,6 +60,17 @@ BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
 """What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""
 
 
+def written(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The canonical names. Fine-tuning may delete the mask token, which gets no gradient there."""
+    width = names["cls_token"][-1] if names.get("cls_token") else 0
+    return (*canonical_rules(names, classifier), *(() if "mask_token" in names else (unmasked(width),)))
+
+
+def unmasked(width: int) -> Rule:
+    """What stands for a mask token that is not there."""
+    return drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
+
+
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv3 ViT.
 
@@ -77,7 +90,7 @@ def read(evidence: Evidence) -> Reading:
     registers = required(shapes, "storage_tokens", 3, evidence.where)[1] if "storage_tokens" in shapes else 0
     qkv_bias = "blocks.0.attn.qkv.bias" in shapes
     mask, mask_problems = _key_mask(evidence, sizes.depth)
-    belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
+    belief = believe(said(evidence), BUILDERS, sizes)
     eps = _eps(evidence, registers, mask == "keys" or not qkv_bias)
     size = input_size(evidence)
     preprocessing, statistics = _preprocessing(evidence, sizes, shapes, size)
@@ -122,9 +135,10 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    scale = contradicted_scale(evidence, layer_scale=architecture.layer_scale)
-    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)), *scale)
-    remarks = _eps_remarks(evidence)
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)))
+    if not doubts:
+        refuse_coordinates(evidence)
+    remarks = (*_eps_remarks(evidence), *full_precision(evidence))
     return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
 
 
@@ -148,6 +162,7 @@ def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read
         "student.norm_layer": tuple(EPS),
         "student.untie_cls_and_patch_norms": False,
         "student.in_chans": architecture.channels,
+        "student.layerscale": architecture.layer_scale,
     }
     if architecture.qkv_bias:
         shown["student.mask_k_bias"] = architecture.key_bias_mask
@@ -219,6 +234,8 @@ def _preprocessing(
     else:
         own, reason = DINOV3_PROCESSOR, "as in the official image processors"
     name = "satellite" if own is DINOV3_SAT else "ImageNet"
+    if (of_run := statistics(evidence, own)) is not own:
+        own, name, reason = of_run, "the run's own", of_run.stored["mean"]
     if evidence.preprocessing and size is None:
         own = replace(own, resize=evidence.preprocessing.size)
     return own.for_image_size(size.value if size else own.size), Setting(

@@ -13,9 +13,9 @@ from typing import Any
 from dinoport.codebases.peft.low_rank_parts import LORA, not_merged, refuse_others, remarks
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Claim, claims_of_target
+from dinoport.mapping.computation import LowRank, merged
 from dinoport.mapping.decoding import Decoding, second_names
 from dinoport.mapping.folding import fold_names
-from dinoport.mapping.merging import LowRank, merged
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step
 from dinoport.mapping.rule import Rule

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.computation import LowRank, merged
 from dinoport.mapping.folding import fold_names
-from dinoport.mapping.merging import LowRank, merged
 from dinoport.model import Origin, Setting
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef, shape_text

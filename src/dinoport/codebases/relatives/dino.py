@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from dinoport.codebases.catalogue import naming_named
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.drops import AVERAGED, OF_DINO, OF_DINO_VIT
+from dinoport.codebases.drops import AVERAGED, OF_DINO, OF_DINO_VIT, with_frozen_norms
 from dinoport.codebases.relative import Relative, Whole
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
 from dinoport.codebases.shapes import square_side
@@ -222,5 +221,5 @@ RESNET = Relative(
     like="dino_resnet",
     facts=Facts("DINO"),
     signs=Signs(),
-    written=lambda names, classifier: naming_named("dino_resnet").written(names, classifier),
+    written=with_frozen_norms,
 )

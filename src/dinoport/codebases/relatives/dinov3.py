@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
+from dinoport.codebases.dinov3 import vit as dinov3
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.relative import Relative
 from dinoport.mapping.rule import drop
@@ -15,11 +16,6 @@ PROJECTORS = "a projector to one of its teachers; no class has a place for it"
 BY_EUPE = replace(DINOV3_PROCESSOR, resize=256, official=False, reason="as in EUPE's README")
 
 OF_EUPE = (*OF_DINOV3, drop("projectors.{r}", because=PROJECTORS))
-
-
-def _is_tiny(clues: Clues) -> str | None:
-    """A width of 192, which no published DINOv3 has; it is not a proof."""
-    return "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
 
 
 EUPE_CONVNEXT = Relative(
@@ -34,8 +30,11 @@ EUPE = Relative(
     Family("eupe", "EUPE ViT", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
     about="EUPE (facebookresearch/EUPE): DINOv3's ViT, learnt from several teachers.",
     like="dinov3",
+    written=dinov3.written,
     facts=EUPE_CONVNEXT.facts,
-    signs=EUPE_CONVNEXT.signs._replace(guesses=_is_tiny),
+    signs=EUPE_CONVNEXT.signs._replace(  # no published DINOv3 has this width, which is not a proof
+        guesses=lambda clues: "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
+    ),
     sizes={
         "EUPE-ViT-T": (192, 12, 3, 16),
         "EUPE-ViT-S": (384, 12, 6, 16),
@@ -58,6 +57,7 @@ LINGBOT = Relative(
     Family("lingbot", "LingBot-Vision ViT", "Robbyant/lingbot-vision", OF_DINOV3, BY_LINGBOT),
     about="LingBot-Vision (Robbyant/lingbot-vision): DINOv3's ViT, evaluated on squares of 512 pixels.",
     like="dinov3",
+    written=dinov3.written,
     facts=Facts("LingBot-Vision"),
     signs=Signs(files=("lingbot",), guesses=_is_plain_giant, tells=lambda clues: called(clues, "_lingbot")),
     sizes={

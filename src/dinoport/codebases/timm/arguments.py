@@ -57,6 +57,8 @@ def strange(architecture: str, arguments: Mapping[str, object]) -> Iterator[str]
 READ: Mapping[str, Callable[[Any], bool]] = {
     "num_heads": lambda value: type(value) is int and value > 0,
     "rope_temperature": lambda value: _is_number(value) and value > 0,
+    **dict.fromkeys(("init_values", "ls_init_value"), lambda value: isinstance(value, int | float)),
+    "norm_eps": lambda value: _is_number(value) and 0 < value < 1,
 }
 """Arguments that are read, and the values that they may have."""
 

@@ -162,6 +162,7 @@ CONVNEXT = (
     _convnext("convnext_small", [3, 3, 27, 3], 96),
     _convnext("convnext_base", [3, 3, 27, 3], 128),
     _convnext("convnext_large", [3, 3, 27, 3], 192),
+    _convnext("convnext_xlarge", [3, 3, 27, 3], 256),
 )
 
 RESNET = TimmBuilder("resnet50", 1e-5, {"layers": [3, 4, 6, 3]})

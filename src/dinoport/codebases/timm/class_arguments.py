@@ -114,3 +114,14 @@ def is_computed(architecture: str, name: str, value: object) -> bool:
     """Whether what an argument of this builder asks for is computed here."""
     takers = [takes[name] for takes in classes_of(architecture) if name in takes]
     return any(not values or value in values for values in takers)
+
+
+def fixed_arguments(architecture: str) -> Mapping[str, object]:
+    """What the class of a builder that is known here does by itself, of arguments with no other value that is computed
+    here: asked for or not, it is the same.
+
+    Eva's class rotates otherwise by itself, and a norm that is asked for has its own eps.
+    """
+    [takes] = classes_of(architecture)
+    fixed = {name: values[0] for name, values in takes.items() if values and name != "norm_layer"}
+    return {} if takes is EVA else fixed

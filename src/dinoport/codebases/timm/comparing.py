@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.codebases.fields import HARMLESS, Effect, Finding, same_json
-from dinoport.codebases.timm.arguments import OF_RESNET, OF_VIT, strange
+from dinoport.codebases.timm.arguments import BEGUN, OF_RESNET, OF_VIT, strange
 from dinoport.codebases.timm.builders import BUILDERS, CLASS_DEFAULTS, DINOV3
-from dinoport.codebases.timm.class_arguments import TRAINING
-from dinoport.codebases.timm.config import preprocessing_in
+from dinoport.codebases.timm.class_arguments import TRAINING, fixed_arguments
+from dinoport.codebases.timm.config import classes_in, input_channels, preprocessing_in
 from dinoport.networks.preprocessing import Preprocessing
 
 BUILDING = ("architecture", "num_classes", "model_args")
@@ -34,13 +34,13 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
     whole, other = built(expected), built(found)
     known = whole is not None and other is not None
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
-        ours, theirs = expected.get(name), found.get(name)
+        ours, theirs = (classes_in(each) if name == "num_classes" else each.get(name) for each in (expected, found))
         by_arguments = known and name in ("architecture", "model_args")
-        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not by_arguments:
+        if not same_json(ours, theirs) and not by_arguments:
             yield Finding(name, ours, theirs, "outputs" if name in BUILDING else "none")
     if whole is not None and other is not None:
         for name in sorted(name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)):
-            effect = _of_argument(name, found.get("num_classes"))
+            effect = _of_argument(name, classes_in(found))
             yield Finding(f"model_args.{name}", whole.get(name), other.get(name), effect)
     described, theirs = (each.get("pretrained_cfg") for each in (expected, found))
     if not isinstance(described, Mapping) or not isinstance(theirs, Mapping):
@@ -48,7 +48,7 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
         return
     arguments = found.get("model_args")
     sized = isinstance(arguments, Mapping) and "img_size" in arguments
-    alike = makes_alike(described, theirs)
+    alike = makes_alike(described, theirs) and input_channels(described) == input_channels(theirs)
     for name in sorted(described.keys() | theirs.keys()):
         ours, value = described.get(name), theirs.get(name)
         if alike and name in PIXELS:
@@ -59,16 +59,14 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
 
 ADAPTING: Mapping[str, Callable[[object], bool]] = {
     "label_offset": lambda value: not value,
-    "first_conv": lambda value: value is None or isinstance(value, str) or is_words(value),
+    "first_conv": lambda value: (
+        value is None or all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
+    ),
     "fixed_input_size": lambda value: not value,
 }
 """Fields of `pretrained_cfg` by which timm fits weights to another model, and what says that it does not."""
 
 FIELDS = frozenset({*PIXELS, *LOADING, *FOR_PEOPLE, *ADAPTING})
-
-
-def is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _effect(name: str, value: object, *, sized: bool) -> Effect:
@@ -85,10 +83,10 @@ def builds_alike(expected: Mapping[str, object], found: Mapping[str, object]) ->
     if all(same_json(expected.get(name), found.get(name)) for name in BUILDING):
         return True
     whole, other = built(expected), built(found)
-    if whole is None or other is None or not same_json(expected.get("num_classes"), found.get("num_classes")):
+    if whole is None or other is None or not same_json(classes_in(expected), classes_in(found)):
         return False
     differing = [name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)]
-    return all(_of_argument(name, found.get("num_classes")) in HARMLESS for name in differing)
+    return all(_of_argument(name, classes_in(found)) in HARMLESS for name in differing)
 
 
 def _of_argument(name: str, classes: object) -> Effect:
@@ -109,20 +107,21 @@ def makes_alike(expected: Mapping[str, object], found: Mapping[str, object]) -> 
 LIMITS = ("dynamic_img_size",)
 """Arguments that say which sizes of pictures a model takes, and change nothing of what it computes."""
 
-SHOWN_BY_TENSORS = ("init_values",)
-"""A number is where training starts, none means that there is no layer scale. Loading shows which: its names differ."""
-
 
 def built(config: Mapping[str, object]) -> dict[str, object] | None:
     """All that a builder which is known here is asked for, one spelling for each thing; None for another."""
     builder, arguments = BUILDERS.get(str(config.get("architecture")).partition(".")[0]), config.get("model_args", {})
     if builder is None or not isinstance(arguments, Mapping) or any(strange(builder.name, arguments)):
         return None
-    asked = {name: value for name, value in arguments.items() if name not in (*TRAINING, "num_classes")}
+    asked = {name: value for name, value in arguments.items() if name not in TRAINING}
+    if "num_classes" in asked and asked["num_classes"] == classes_in(config):
+        del asked["num_classes"]  # of another number timm begins a classifier of its own
     pool = OF_VIT if builder.name.startswith("vit_") and builder not in DINOV3 else OF_RESNET
-    whole = {**CLASS_DEFAULTS, "global_pool": pool, **builder.arguments, "eps": builder.eps, **asked}
-    for name in SHOWN_BY_TENSORS + (("img_size",) if builder in DINOV3 else ()):
-        whole.pop(name, None)
+    whole = {**CLASS_DEFAULTS, "global_pool": pool, **builder.arguments, **asked, **fixed_arguments(builder.name)}
+    begun = {name: CLASS_DEFAULTS["ls_init_value"] for name in BEGUN if whole[name] is not None}  # by any number
+    whole |= {"norm_eps": builder.eps if whole["norm_eps"] is None else whole["norm_eps"], **begun}
+    if builder in DINOV3:
+        whole.pop("img_size", None)
     sides = whole.get("img_size")
     if isinstance(sides, list) and len(sides) == 2 and sides[0] == sides[1]:
         whole["img_size"] = sides[0]

@@ -106,7 +106,7 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         arguments=arguments,
         described=described if isinstance(described, Mapping) else {},
-        classes=_classes(config, described),
+        classes=classes_in(config),
         other_head=other_head(
             architecture, arguments.get("global_pool", config.get("global_pool")), arguments.get("fc_norm")
         ),
@@ -135,16 +135,17 @@ def _family(named: str | None, arguments: Mapping[str, object], config: Mapping[
     return own if isinstance(own, str) else named or ("dinov3" if arguments.get("rope_type") == "dinov3" else None)
 
 
-def _classes(config: Mapping[str, object], described: Any) -> object:
+def classes_in(config: Mapping[str, object]) -> object:
     """How many classes a config says: its outermost part counts before its pretrained_cfg."""
-    return config.get("num_classes", described.get("num_classes"))
+    described = config.get("pretrained_cfg")
+    return config.get("num_classes", described.get("num_classes") if isinstance(described, Mapping) else None)
 
 
 def _labels(config: Mapping[str, object], described: Any) -> dict[int, str] | None:
     """The names of classes, under today's name or the one of old folders, which have one part alone."""
     old = described.get("label_names", config.get("labels") if described is config else None)
     found = config.get("label_names", old)
-    if not isinstance(found, list) or len(found) != _classes(config, described):
+    if not isinstance(found, list) or len(found) != classes_in(config):
         return None
     return dict(enumerate(found)) if all(isinstance(name, str) for name in found) else None
 
@@ -157,12 +158,18 @@ def preprocessing_in(found: Any, arguments: Mapping[str, object] | None = None) 
     if not isinstance(found, Mapping) or not TRANSFORM.keys() & found.keys():
         return None
     fields = TRANSFORM | {name: found[name] for name in TRANSFORM if found.get(name) is not None}
-    side = built_side(arguments or {}, found)
+    asked = arguments or {}
+    said = asked.get("in_chans")
+    channels = said if isinstance(said, int) and 0 < said < MAX_SIDE else input_channels(found)
+    side = built_side(asked, found)
     if side is not None and FITS["input_size"](fields["input_size"]):
         fields["input_size"] = [fields["input_size"][0], side, side]
     strange = [name for name, value in fields.items() if not FITS[name](value)]
     if fields["crop_mode"] == "squash" and fields["crop_pct"] != 1:  # a square of which the middle is cropped
         strange.append("crop_pct")
+    if not strange:
+        fields |= {name: fields[name] * channels for name in STATISTICS if len(fields[name]) == 1}
+        strange = [name for name in STATISTICS if found.get(name) is not None and len(fields[name]) != channels]
     if strange:
         return f"the transform of pretrained_cfg is not taken: {strange[0]} = {short_text(fields[strange[0]])}"
     side = fields["input_size"][2]
@@ -176,6 +183,17 @@ def preprocessing_in(found: Any, arguments: Mapping[str, object] | None = None) 
         reason="as timm takes it where pretrained_cfg says nothing",
         stored={name: PRETRAINED for name, keys in DECIDED_BY.items() if all(found.get(key) for key in keys)},
     )
+
+
+def input_channels(described: Mapping[str, Any]) -> int:
+    """Of the pictures that a config builds its model for, where its arguments do not say."""
+    size: Any = described.get("input_size")
+    channels: int = (size if FITS["input_size"](size) else TRANSFORM["input_size"])[0]
+    return channels
+
+
+STATISTICS = ("mean", "std")
+"""One number for each channel, or one for all."""
 
 
 def built_side(arguments: Mapping[str, object], described: Mapping[str, Any]) -> int | None:

@@ -12,8 +12,7 @@ from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, whole_table
 from dinoport.codebases.vit_sizes import MAX_DEPTH
-from dinoport.mapping.constants import zeros
-from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.mapping.rule import Rule, copy, split_rows
 from dinoport.model import Wishes
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE
@@ -70,9 +69,8 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
 def backbone(vit: RotaryViT) -> tuple[Rule, ...]:
     """The table of a backbone, with what timm keeps no place for."""
     bias = (BIAS if vit.key_bias else MASKED_BIAS,) if vit.qkv_bias else ()
-    mask_token = drop("mask_token", because="it is used for training alone", returns=zeros(1, vit.width))
     buffered = buffers(vit, "timm computes them from its base", "timm has no bias for keys")
-    return (*SHARED, *bias, *(SWIGLU if vit.feed_forward == "swiglu" else MLP), mask_token, *buffered)
+    return (*SHARED, *bias, *(SWIGLU if vit.feed_forward == "swiglu" else MLP), dinov3.unmasked(vit.width), *buffered)
 
 
 NAMES = Names(dinov3, rules)

@@ -4,17 +4,17 @@ timm is given a folder of ours with what is known of config.json, and a link to 
 and addresses of its own.
 """
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.passes import Swept, by_stage, of_this_thread
+from dinoport.codebases.passes import Swept, by_stage
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
+from dinoport.files.folders import link_or_copy
 from dinoport.shown.packages import installing, missing
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
@@ -90,8 +90,20 @@ class TimmRunner(Swept):
     def outputs(self, model: Any, images: Any) -> Mapping[str, Any]:
         return outputs_of(model, images)
 
-    def rotations(self, model: Any) -> AbstractContextManager[list[tuple[Any, Any]]]:
-        return _kept_rotation(model)
+    @contextmanager
+    def rotations(self, model: Any) -> Iterator[list[tuple[Any, Any]]]:
+        """A list that a forward pass adds the sines and cosines to that go into its first block."""
+        found: list[tuple[Any, Any]] = []
+
+        def keep(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
+            if keywords.get("rope") is not None:
+                sines, cosines = keywords["rope"].chunk(2, dim=-1)
+                found.append((sines, cosines))
+
+        with ExitStack() as hooks:
+            for block in list(self.blocks(model).values())[:1]:
+                hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            yield found
 
 
 class TimmTransform:
@@ -141,10 +153,7 @@ def _give_weights(folder: Path, place: Path) -> None:
         with open_checkpoint(folder) as checkpoint:
             write_safetensors(place, [computed(each) for each in checkpoint.tensors.values()])
         return
-    try:
-        place.symlink_to(weights.resolve())
-    except OSError:  # on Windows, links are a privilege
-        shutil.copyfile(weights, place)
+    link_or_copy(weights, place)
 
 
 @contextmanager
@@ -164,7 +173,7 @@ def kept_attention(model: Any) -> Iterator[list[Any]]:
         rows.append(output[:, :, 0])
 
     fused = attention.fused_attn
-    hook = attention.attn_drop.register_forward_hook(of_this_thread(keep))
+    hook = attention.attn_drop.register_forward_hook(keep)
     attention.fused_attn = False
     try:
         yield rows
@@ -210,19 +219,3 @@ def blocks_of(model: Any) -> dict[str, Any]:
     if kind == "ConvNeXt":
         return by_stage("stages.{}.{}", (stage.blocks for stage in model.stages))
     return {f"blocks.{index}": block for index, block in enumerate(model.blocks)}
-
-
-@contextmanager
-def _kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Yield a list that a forward pass adds the sines and cosines to that go into its first block."""
-    found: list[tuple[Any, Any]] = []
-
-    def keep(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
-        if keywords.get("rope") is not None:
-            sines, cosines = keywords["rope"].chunk(2, dim=-1)
-            found.append((sines, cosines))
-
-    with ExitStack() as hooks:
-        for block in list(blocks_of(model).values())[:1]:
-            hooks.callback(block.register_forward_pre_hook(of_this_thread(keep), with_kwargs=True).remove)
-        yield found

@@ -1,6 +1,6 @@
 """DINOv3ConvNextModel: the home of DINOv3's ConvNeXts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from dinoport.codebases.record import original_fields, recorded
 from dinoport.codebases.target import Target, form_of, input_size
@@ -61,11 +61,8 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
 
 def rules(network: ConvNeXt) -> tuple[Rule, ...]:
     """The table of one model; without layer scale the class gets ones."""
-    scales = (LAYER_SCALE,) if network.layer_scale else tuple(_unit_scales(network))
-    return (*SHARED, *scales, ALIAS)
-
-
-def _unit_scales(network: ConvNeXt) -> Iterator[Rule]:
-    for stage, (depth, width) in enumerate(zip(network.depths, network.widths, strict=True)):
-        for block in range(depth):
-            yield make(f"stages.{stage}.layers.{block}.gamma", ones(width), because=NO_LAYER_SCALE)
+    if network.layer_scale:
+        return (*SHARED, LAYER_SCALE, ALIAS)
+    stages = enumerate(zip(network.depths, network.widths, strict=True))
+    blocks = ((f"stages.{stage}.layers.{block}", width) for stage, (depth, width) in stages for block in range(depth))
+    return (*SHARED, *(make(f"{name}.gamma", ones(width), because=NO_LAYER_SCALE) for name, width in blocks), ALIAS)

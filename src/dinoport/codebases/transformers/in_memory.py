@@ -56,14 +56,11 @@ def as_held(rules: Iterable[Rule], names: Iterable[str]) -> tuple[Rule, ...]:
             return INNER + template
         return template.replace(disk, memory) if moved else template
 
-    layered = [name for name in names if _is_in_a_layer(name)]  # beside the names of another model there may be
+    # Beside the names of another model there may be.
+    layered = [name for name in names if ".layer." in f".{name}" or ".layers." in f".{name}"]
     halves = any(f".mlp.{half}_proj." in name for half in ("gate", "up") for name in layered)
     found = _gated(rules) if halves else rules
     return tuple(rule.spelled(change) for rule in spelled(found, layered))
-
-
-def _is_in_a_layer(name: str) -> bool:
-    return ".layer." in f".{name}" or ".layers." in f".{name}"
 
 
 def _gated(rules: Iterable[Rule]) -> Iterable[Rule]:

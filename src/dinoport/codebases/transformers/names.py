@@ -99,10 +99,6 @@ def _vit(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     return _plain(of_vit.POOLED if pooled else of_vit.DEIT if distilled else of_vit.VIT, shapes)
 
 
-def _ijepa(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    return _plain(of_vit.IJEPA, shapes)
-
-
 def _plain(kind: of_vit.ViTClasses, shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
     return as_held((copy(ViT.positions, of_vit.POSITIONS), *kind.rules), shapes)
 
@@ -147,7 +143,12 @@ VIT_SAYS = {
 
 VIT = Names(dino, _vit, stated=lambda evidence: VIT_SAYS, drops=(*BESIDE, MASKED))
 
-IJEPA = Names(relatives.IJEPA, _ijepa, stated=lambda evidence: VIT_SAYS, drops=(*BESIDE, MASKED))
+IJEPA = Names(
+    relatives.IJEPA,
+    lambda shapes, wishes: _plain(of_vit.IJEPA, shapes),
+    stated=lambda evidence: VIT_SAYS,
+    drops=(*BESIDE, MASKED),
+)
 
 
 def _dinov2_says(evidence: Evidence) -> dict[str, Stated]:

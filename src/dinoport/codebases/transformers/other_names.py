@@ -50,7 +50,13 @@ def _dinov3(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
             return final + template.removeprefix("norm.")
         return layers + template.removeprefix("layer.") if template.startswith("layer.") else template
 
-    return tuple(rule.spelled(change) for rule in of_dinov3.rules(vit))
+    rules = tuple(rule.spelled(change) for rule in of_dinov3.rules(vit))
+    if MASK in shapes:
+        return rules
+    return (*(rule for rule in rules if MASK not in rule.names), dinov3.unmasked(width))
+
+
+MASK = "embeddings.mask_token"
 
 
 def _convnext(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:

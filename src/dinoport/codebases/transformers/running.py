@@ -6,11 +6,11 @@ list of a model's layers, or stage by stage.
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.passes import Swept, by_stage, of_this_thread
+from dinoport.codebases.passes import Swept, by_stage
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
 from dinoport.progress import Together
@@ -67,13 +67,25 @@ class ClassRunner(Swept):
         return found, rows[-1] if rows else None
 
     def blocks(self, model: Any) -> Mapping[str, Any]:
-        return blocks_of(model)
+        kind = model.config.model_type
+        if kind == "resnet":
+            return by_stage("layer{}.{}", _stages(model), 1)
+        if kind == "dinov3_convnext":
+            return by_stage("stages.{}.{}", _stages(model))
+        return {f"blocks.{index}": block for index, block in enumerate(_layers(model))}
 
     def outputs(self, model: Any, images: Any) -> Mapping[str, Any]:
         return {name: each for name, each in outputs_of(model, images).items() if name not in self._without}
 
-    def rotations(self, model: Any) -> AbstractContextManager[list[tuple[Any, Any]]]:
-        return kept_rotation(model)
+    @contextmanager
+    def rotations(self, model: Any) -> Iterator[list[tuple[Any, Any]]]:
+        found: list[tuple[Any, Any]] = []
+        modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
+        with ExitStack() as hooks:
+            for module in modules:
+                hook = module.register_forward_hook(lambda module, inputs, output: found.append(output[::-1]))
+                hooks.callback(hook.remove)
+            yield found
 
 
 def attention_for(class_name: str) -> dict[str, object]:
@@ -106,7 +118,7 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     code = CLASSES[type(model).__name__].code
     arguments = code.arguments(model.config, images) if hasattr(code, "arguments") else {}
     seen: list[Any] = []
-    hook = model.base_model.register_forward_hook(of_this_thread(lambda module, inputs, output: seen.append(output)))
+    hook = model.base_model.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
         result = model(images, **arguments)
     finally:
@@ -121,15 +133,6 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     return outputs | ({"logits": result.logits} if "logits" in result else {})
 
 
-def blocks_of(model: Any) -> dict[str, Any]:
-    kind = model.config.model_type
-    if kind == "resnet":
-        return by_stage("layer{}.{}", _stages(model), 1)
-    if kind == "dinov3_convnext":
-        return by_stage("stages.{}.{}", _stages(model))
-    return {f"blocks.{index}": block for index, block in enumerate(_layers(model))}
-
-
 def _layers(model: Any) -> list[Any]:
     """The blocks of a ViT: the one list of modules that is as long as the model is deep."""
     from torch.nn import ModuleList
@@ -142,22 +145,6 @@ def _stages(model: Any) -> list[list[Any]]:
     """The blocks of a convolutional network, stage by stage."""
     stages = next((module for name, module in model.named_modules() if name.split(".")[-1] == "stages"), ())
     return [list(stage.layers) for stage in stages]
-
-
-@contextmanager
-def kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Yield a list that a forward pass of `model` adds its sines and cosines to; it stays empty without any."""
-    found: list[tuple[Any, Any]] = []
-    modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
-    hooks = [
-        module.register_forward_hook(of_this_thread(lambda module, inputs, output: found.append(output[::-1])))
-        for module in modules
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager

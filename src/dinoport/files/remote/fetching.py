@@ -58,7 +58,12 @@ class Fetching:
         with self._lock:
             outstanding = self._expected - self._done
             if outstanding + count > free:
-                raise _no_room(where, outstanding + count, free)
+                raise CheckpointError(
+                    f"{own_cache()} has no room for what is wanted of {where}",
+                    expected=f"{outstanding + count} bytes free, until the conversion is done",
+                    found=f"{free}",
+                    next_step="free some space, or set DINOPORT_CACHE to a folder on a larger disk",
+                )
             self._expected += count
             self._files.append((fetch, deque(spans)))
             new = min(CONNECTIONS - self._workers, len(spans))
@@ -84,15 +89,6 @@ class Fetching:
                     return fetch, span
             self._workers -= 1
             return None
-
-
-def _no_room(where: str, wanted: int, free: int) -> CheckpointError:
-    return CheckpointError(
-        f"{own_cache()} has no room for what is wanted of {where}",
-        expected=f"{wanted} bytes free, until the conversion is done",
-        found=f"{free}",
-        next_step="free some space, or set DINOPORT_CACHE to a folder on a larger disk",
-    )
 
 
 def coalesce(wanted: Iterable[Span]) -> list[Span]:

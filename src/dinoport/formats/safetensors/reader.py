@@ -63,8 +63,14 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise _broken(source, f"the metadata {short_text(metadata)}", "texts by name")
-    if metadata.get("format") in OTHER_LAYOUTS:
-        raise _other_layout(source, str(metadata["format"]))
+    if library := OTHER_LAYOUTS.get(metadata.get("format", "")):
+        raise CheckpointError(
+            f"{source.where} holds the weights of a {library} model",
+            expected="weights that PyTorch saved",
+            found=f"format {metadata['format']} in its metadata",
+            cause=f"{library} keeps the axes of weights in another order, and Transformers turns them",
+            next_step=saved_again(),
+        )
     if len(header) > MAX_TENSORS:
         raise _broken(source, f"{len(header)} tensors", f"at most {MAX_TENSORS}")
     base = LENGTH_BYTES + length
@@ -120,16 +126,6 @@ def _entry(source: ByteSource, name: str, entry: object) -> _Entry:
 
 def _at(place: Any) -> Any:
     return lambda: place
-
-
-def _other_layout(source: ByteSource, name: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} holds the weights of a {OTHER_LAYOUTS[name]} model",
-        expected="weights that PyTorch saved",
-        found=f"format {name} in its metadata",
-        cause=f"{OTHER_LAYOUTS[name]} keeps the axes of weights in another order, and Transformers turns them",
-        next_step=saved_again(),
-    )
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:

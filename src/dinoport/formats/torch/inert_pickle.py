@@ -45,37 +45,37 @@ class InertUnpickler(PickleMachine):
         max_objects: int = MAX_OBJECTS,
         max_memory_bytes: int | None = None,
     ) -> None:
-        unread = PickleBytes(data, where, position)
-        super().__init__(unread, where, builders, persistent, max_objects, max_memory_bytes)
+        unread = PickleBytes(data, where, position, max_objects, max_memory_bytes)
+        super().__init__(unread, where, builders, persistent)
         self._max_opcodes = max_opcodes
         self._counts_memory = max_memory_bytes is not None
 
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
-        unread, stack, limits = self.bytes, self.stack, self.limits
+        unread, stack = self.bytes, self.stack
         data = unread.data
         try:
             for _ in range(self._max_opcodes):
                 try:
                     opcode = data[unread.position]
                 except IndexError:
-                    raise limits.broken("an end within a pickle,") from None
+                    raise unread.broken_here("an end within a pickle,") from None
                 unread.position += 1
                 if opcode == STOP:
                     unread.check_frame(stopped=True)
                     return self.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
-                    raise limits.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
+                    raise unread.broken_here(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(self)
                 if unread.frame_end is not None:
                     unread.check_frame()
                 if opcode in _MAKING:
-                    limits.count(1)
+                    unread.count(1)
                 if self._counts_memory and opcode in _PUSHING:
-                    limits.take(OBJECT_BYTES + stack[-1].__sizeof__())
+                    unread.weigh(OBJECT_BYTES + stack[-1].__sizeof__())
                 if len(stack) > MAX_STACK:
-                    raise limits.broken(f"more than {MAX_STACK} objects at once")
+                    raise unread.broken_here(f"more than {MAX_STACK} objects at once")
         except (
             IndexError,
             KeyError,
@@ -86,8 +86,10 @@ class InertUnpickler(PickleMachine):
             UnicodeError,
             struct.error,
         ) as error:
-            raise limits.broken(f"an instruction that does not fit its arguments ({type(error).__name__})") from error
-        raise limits.broken(f"more than {self._max_opcodes} opcodes")
+            raise unread.broken_here(
+                f"an instruction that does not fit its arguments ({type(error).__name__})"
+            ) from error
+        raise unread.broken_here(f"more than {self._max_opcodes} opcodes")
 
 
 STOP = 0x2E
@@ -110,7 +112,7 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("L"): lambda machine: machine.push(machine.bytes.long_text()),
     ord("M"): lambda machine: machine.push(machine.bytes.unsigned(2)),
     ord("N"): lambda machine: machine.push(None),
-    ord("P"): PickleMachine.persist_line,
+    ord("P"): lambda machine: machine.persist(machine.bytes.line().decode()),
     ord("Q"): lambda machine: machine.persist(machine.pop()),
     ord("R"): PickleMachine.call,
     ord("S"): lambda machine: machine.push(machine.bytes.quoted_line()),

@@ -13,13 +13,11 @@ from typing import TypeGuard
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import damaged, too_short
-from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global
 from dinoport.formats.torch.storages import StorageKey, TypedStorage
-from dinoport.formats.values import are_sizes
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -81,7 +79,6 @@ def _read(source: ByteSource, data: bytes) -> object:
     position = 0
     offsets: dict[str, int] = {}
     storages: dict[str, TypedStorage] = {}
-    views: dict[str, tuple[str, object, object]] = {}
     table = builders(source.where)
 
     def persistent(key: object) -> object:
@@ -93,9 +90,9 @@ def _read(source: ByteSource, data: bytes) -> object:
             extent = partial(_extent, locate, wanted.size_bytes)
             storage = Storage(source, label, wanted.size_bytes, locate, extent=extent)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count)
-        root = wanted.checked(source.where, storages[wanted.name])
-        view = key[5] if isinstance(key, tuple) else None
-        return root if view is None else _part(source, root, view, wanted.name, views)
+        if isinstance(key, tuple) and key[5] is not None:
+            raise _broken(source, "a view of a storage, as torch before 0.4 wrote them")
+        return wanted.checked(source.where, storages[wanted.name])
 
     def load(use: Callable[[object], object] | None = None) -> object:
         nonlocal position
@@ -129,26 +126,8 @@ def _read(source: ByteSource, data: bytes) -> object:
         raise _broken(source, "no sound list of storages")
     if names != [name for name in names if name in storages] or len(names) != len(storages):
         raise _broken(source, "a list of storages that are not those of its tensors")
-    if views.keys() & storages.keys():
-        raise _broken(source, "a view of a storage that has the name of another storage")
     _locate_all(source, position, names, storages, offsets)
     return tree
-
-
-def _part(
-    source: ByteSource, root: TypedStorage, view: object, name: str, views: dict[str, tuple[str, object, object]]
-) -> TypedStorage:
-    """A storage that is a part of another: (its own key, offset, number of elements), as torch before 0.4 wrote it.
-
-    torch keeps one view for each key, and takes the first for all.
-    """
-    sound = isinstance(view, tuple) and len(view) == 3 and type(view[0]) is str and are_sizes(view[1:])
-    key, offset, count = view if isinstance(view, tuple) and sound else ("", 0, -1)
-    if not sound or offset + count > root.count:
-        raise _broken(source, f"a view of a storage that lies outside it: {short_text(view)}")
-    if views.setdefault(key, (name, offset, count)) != (name, offset, count):
-        raise _broken(source, f"two views of one key: {short_text(view)}")
-    return TypedStorage(root.storage, root.dtype, count, first=offset)
 
 
 def _locate_all(

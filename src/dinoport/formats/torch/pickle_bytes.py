@@ -24,11 +24,15 @@ MAX_LINE_BYTES = 65_536
 
 
 class PickleBytes:
-    """A cursor over the bytes of a pickle. Raises CheckpointError where they end too early or say too much."""
+    """A cursor over the bytes of a pickle. Raises CheckpointError where they end too early, say or make too much."""
 
-    def __init__(self, data: bytes, where: str, position: int = 0) -> None:
+    def __init__(
+        self, data: bytes, where: str, position: int, max_objects: int, max_memory_bytes: int | None = None
+    ) -> None:
         self.data = data
         self._where = where
+        self._max_objects = self._objects_left = max_objects
+        self._max_memory_bytes, self._memory_bytes = max_memory_bytes, 0
         self.position = position
         self.frame_end: int | None = None
         self.wanted = 0
@@ -41,6 +45,9 @@ class PickleBytes:
             cause="a damaged file, a file of another kind, or one that was made to mislead",
             next_step="fetch the file again; a genuine checkpoint comes from torch.save",
         )
+
+    def broken_here(self, found: str) -> CheckpointError:
+        return self.broken(f"{found} at byte {self.position}")
 
     def end_of(self, count: int) -> int:
         """Where the next `count` bytes end. Where there are fewer, the position is the end of all."""
@@ -135,26 +142,14 @@ class PickleBytes:
     def float_bytes(self) -> float:
         return float(struct.unpack(">d", self.take(8))[0])
 
-
-class PickleLimits:
-    """Counts what one pickle makes; `unread` says where in it a limit is passed."""
-
-    def __init__(self, unread: PickleBytes, max_objects: int, max_memory_bytes: int | None) -> None:
-        self._bytes = unread
-        self._max_objects = self._objects_left = max_objects
-        self._max_memory_bytes, self._memory_bytes = max_memory_bytes, 0
-
-    def broken(self, found: str) -> CheckpointError:
-        return self._bytes.broken(f"{found} at byte {self._bytes.position}")
-
     def count(self, objects: int) -> None:
         """Count what is made against what a checkpoint can need."""
         self._objects_left -= objects
         if self._objects_left < 0:
-            raise self.broken(f"more than {self._max_objects} objects")
+            raise self.broken_here(f"more than {self._max_objects} objects")
 
-    def take(self, size_bytes: int) -> None:
+    def weigh(self, size_bytes: int) -> None:
         """Count what objects take of memory, where that is limited too."""
         self._memory_bytes += size_bytes
         if self._max_memory_bytes is not None and self._memory_bytes > self._max_memory_bytes:
-            raise self.broken(f"objects of more than {self._max_memory_bytes} bytes")
+            raise self.broken_here(f"objects of more than {self._max_memory_bytes} bytes")

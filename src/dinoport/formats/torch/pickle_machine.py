@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dinoport.formats.torch.pickle_bytes import PickleBytes, PickleLimits
+from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_globals import DOTTED_NAMES_PROTOCOL, MAX_PROTOCOL
 from dinoport.formats.torch.pickle_objects import Builder, PickleObjects, kind_of
 from dinoport.formats.torch.stand_ins import Global, Opaque
@@ -109,13 +109,10 @@ class PickleMachine:
         where: str,
         builders: Mapping[str, Builder],
         persistent: Callable[[object], object] | None,
-        max_objects: int,
-        max_memory_bytes: int | None,
     ) -> None:
         self.bytes = unread
         self.stack: list[Any] = []
-        self.limits = PickleLimits(unread, max_objects, max_memory_bytes)
-        self._objects = PickleObjects(where, builders, self.limits)
+        self._objects = PickleObjects(where, builders, unread)
         self.unknown_steps = self._objects.unknown_steps
         self._persistent = persistent
         self._keys = KeyCheck()
@@ -130,12 +127,12 @@ class PickleMachine:
     def top(self) -> Any:
         """What lies on top of the stack, above the last mark."""
         if len(self.stack) <= (self._marks[-1] if self._marks else 0):
-            raise self.limits.broken("an empty stack")
+            raise self.bytes.broken_here("an empty stack")
         return self.stack[-1]
 
     def pop(self) -> Any:
         if self._marks and self._marks[-1] >= len(self.stack):
-            raise self.limits.broken("an empty stack")
+            raise self.bytes.broken_here("an empty stack")
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[Any]:
@@ -147,7 +144,7 @@ class PickleMachine:
     def set_protocol(self) -> None:
         self._protocol = self.bytes.unsigned(1)
         if self._protocol > MAX_PROTOCOL:
-            raise self.limits.broken(f"protocol {self._protocol}")
+            raise self.bytes.broken_here(f"protocol {self._protocol}")
 
     def extend(self, values: list[object]) -> None:
         self._fill(list, values, lambda target: target.extend(values))
@@ -164,44 +161,41 @@ class PickleMachine:
         elif isinstance(target, Opaque):
             self._objects.add_items(target, values)
         else:
-            raise self.limits.broken(f"items for {kind_of(target)}")
-        self.limits.take(target.__sizeof__() - before)
+            raise self.bytes.broken_here(f"items for {kind_of(target)}")
+        self.bytes.weigh(target.__sizeof__() - before)
 
     def set_items(self, values: list[object]) -> None:
         target = self.top
         before = target.__sizeof__()
         if len(values) % 2:
-            raise self.limits.broken("a key without a value")
+            raise self.bytes.broken_here("a key without a value")
         pairs = zip(values[::2], values[1::2], strict=True)
         if isinstance(target, dict):
             target.update((self._key(key), value) for key, value in pairs)
         elif isinstance(target, Opaque):
-            self.limits.count(len(values) // 2)
+            self.bytes.count(len(values) // 2)
             self._objects.add_items(target, list(pairs))
         else:
-            raise self.limits.broken(f"keys for {kind_of(target)}")
-        self.limits.take(target.__sizeof__() - before)
+            raise self.bytes.broken_here(f"keys for {kind_of(target)}")
+        self.bytes.weigh(target.__sizeof__() - before)
 
     def _key(self, key: object) -> Any:
         problem = self._keys.problem(key)
         if problem:
-            raise self.limits.broken(problem)
+            raise self.bytes.broken_here(problem)
         return key
 
     def persist(self, key: object) -> None:
         if self._persistent is None:
-            raise self.limits.broken("a reference to something outside")
+            raise self.bytes.broken_here("a reference to something outside")
         self.push(self._persistent(key))
-
-    def persist_line(self) -> None:
-        self.persist(self.bytes.line().decode())
 
     def get(self, index: int) -> None:
         self.push(self.memo.get(index))
 
     def put(self, index: int) -> None:
         if not 0 <= index < MAX_MEMO_INDEX:
-            raise self.limits.broken(f"a memo of {index:.3g} entries")
+            raise self.bytes.broken_here(f"a memo of {index:.3g} entries")
         self.memo.put(index, self.top)
 
     def name_in_lines(self) -> None:
@@ -211,9 +205,9 @@ class PickleMachine:
     def name_from_stack(self) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
-            raise self.limits.broken("a name that is not text")
+            raise self.bytes.broken_here("a name that is not text")
         if "." in name and self._protocol < DOTTED_NAMES_PROTOCOL:
-            raise self.limits.broken(f"the dotted name {name[:100]} under protocol {self._protocol}")
+            raise self.bytes.broken_here(f"the dotted name {name[:100]} under protocol {self._protocol}")
         self.push(self._objects.named(module, name, self._protocol))
 
     def call_name_in_lines(self) -> None:
@@ -235,7 +229,7 @@ class PickleMachine:
     def new_with_keywords(self) -> None:
         keywords, args, kind = self.pop(), self.pop(), self.pop()
         if not isinstance(keywords, dict) or not isinstance(args, tuple):
-            raise self.limits.broken("keywords that are not a dict")
+            raise self.bytes.broken_here("keywords that are not a dict")
         self.push(self._objects.new(kind, (*args, keywords) if keywords else args))
 
     def set_item(self) -> None:

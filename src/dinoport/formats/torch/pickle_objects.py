@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from dinoport.formats.torch.pickle_bytes import PickleLimits
+from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_globals import (
     FORMER_NAMES_PROTOCOL,
     GETATTR,
@@ -45,10 +45,10 @@ class PickleObjects:
     Raises UnsafeCheckpointError for a forbidden global, CheckpointError for what no sound pickle does.
     """
 
-    def __init__(self, where: str, builders: Mapping[str, Builder], limits: PickleLimits) -> None:
+    def __init__(self, where: str, builders: Mapping[str, Builder], unread: PickleBytes) -> None:
         self._where = where
         self._builders = builders
-        self._limits = limits
+        self._unread = unread
         self.unknown_steps = UnknownSteps()
 
     def named(self, module: str, name: str, protocol: int) -> Global:
@@ -56,26 +56,26 @@ class PickleObjects:
         if is_forbidden(module, name):
             raise unsafe(self._where, f"{module}.{name}")
         if not module or not name or (module in SAME_MODULES and protocol > FORMER_NAMES_PROTOCOL):
-            raise self._limits.broken(f"the name {module[:100]}.{name[:100]} under protocol {protocol}")
+            raise self._unread.broken_here(f"the name {module[:100]}.{name[:100]} under protocol {protocol}")
         return Global(dotted_name(module, name))
 
     def called(self, function: object, args: object) -> object:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
-            raise self._limits.broken("arguments that are not a tuple")
+            raise self._unread.broken_here("arguments that are not a tuple")
         if isinstance(function, Opaque):
             if function.name == GETATTR:
                 raise unsafe(self._where, GETATTR)
             return self._unknown(Opaque(function.name, args), function)
         if not isinstance(function, Global):
-            raise self._limits.broken(f"a call of a {type(function).__name__}")
+            raise self._unread.broken_here(f"a call of a {type(function).__name__}")
         name = function.name
         if name == GETATTR:
             return self._attribute(args)
         if name == "copyreg._reconstructor":
             kind, base, state = args
             if isinstance(kind, Global) and kind != base and kind.name in self._builders:
-                raise self._limits.broken(f"a new {kind.name} by a class that is not its own,")
+                raise self._unread.broken_here(f"a new {kind.name} by a class that is not its own,")
             if (base, state) == (Global("builtins.object"), None):
                 return self.new(kind, ())
         if name == "copyreg.__newobj__":
@@ -86,11 +86,11 @@ class PickleObjects:
     def new(self, kind: object, args: object) -> object:
         """What stands for `kind.__new__(kind, *args)`."""
         if not isinstance(args, tuple) or not isinstance(kind, Global):
-            raise self._limits.broken(f"a new {type(kind).__name__}")
+            raise self._unread.broken_here(f"a new {type(kind).__name__}")
         if not is_class(kind.name) or (kind.name in self._builders and "._" in kind.name):
-            raise self._limits.broken(f"a new {kind.name}, which is not a class,")
+            raise self._unread.broken_here(f"a new {kind.name}, which is not a class,")
         if args and kind.name in self._builders and kind.name not in NEW_BY_CALL:
-            raise self._limits.broken(f"a new {kind.name} with arguments, which it ignores,")
+            raise self._unread.broken_here(f"a new {kind.name} with arguments, which it ignores,")
         made = self._built(kind.name, args)
         return self._unknown(stand_in(kind.name, args)) if made is None else made
 
@@ -98,7 +98,7 @@ class PickleObjects:
         builder = self._builders.get(name)
         if builder is None:
             return None
-        self._limits.count(len(args) + sum(_copied(arg) for arg in args))
+        self._unread.count(len(args) + sum(_copied(arg) for arg in args))
         made = builder(*args)
         return self._unknown(made) if isinstance(made, Opaque) and made.is_tensor else made
 
@@ -128,13 +128,13 @@ class PickleObjects:
     def set_state(self, target: object, state: object) -> None:
         """What stands for setting an object's state."""
         if isinstance(target, Opaque) and target.name in WITHOUT_ATTRIBUTES:
-            raise self._limits.broken(f"state for a {target.name}, which has none,")
+            raise self._unread.broken_here(f"state for a {target.name}, which has none,")
         if isinstance(target, Opaque) and target.state is None:
             target.state = self._attributes(state)
             if target.is_tensor or target.state is state:
                 self.unknown_steps.note(f"the state of {target.name[:200]}", target)
         elif not isinstance(target, OrderedDict) or not _is_metadata(state):
-            raise self._limits.broken(f"state for {kind_of(target)}")
+            raise self._unread.broken_here(f"state for {kind_of(target)}")
 
     def _attributes(self, state: object) -> object:
         """A copy of attributes by their names, which is what an object keeps of a dict; any other state as it is."""
@@ -143,7 +143,7 @@ class PickleObjects:
         for part in parts:
             if not (part is None or (isinstance(part, dict) and all(type(key) is str for key in part))):
                 return state
-            self._limits.count(len(part or ()))
+            self._unread.count(len(part or ()))
             copies.append(None if part is None else dict(part))
         return tuple(copies) if isinstance(state, tuple) else copies[0]
 

@@ -85,7 +85,6 @@ class Rebuilding:
             first,
             shape,
             strides,
-            origin=storage.first,
             count=storage.count,
             big_endian=storage.big_endian,
         )
@@ -120,7 +119,7 @@ class Rebuilding:
         if not isinstance(storage, TypedStorage):
             raise ValueError("a tensor over something that is not a storage")
         own = TORCH_DTYPES[dtype.name]
-        if storage.dtype != own and (storage.big_endian or storage.first):
+        if storage.dtype != own and storage.big_endian:
             raise broken(self._where, f"a tensor of {own} over a storage of {storage.dtype} in another byte order")
         typed = TypedStorage(storage.storage, own, storage.storage.size_bytes // own.itemsize, storage.big_endian)
         return self.tensor_v2(typed, first, shape, strides, gradient, hooks, metadata)

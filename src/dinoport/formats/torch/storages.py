@@ -64,16 +64,12 @@ QUANTISED = frozenset(f"torch.{kind}Storage" for kind in ("QInt8", "QUInt8", "QI
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TypedStorage:
-    """A storage as a pickle hands it to its tensors: with the dtype of its elements.
-
-    Where it is a part of another, as torch before 0.4 wrote them, `first` is where it begins, in elements.
-    """
+    """A storage as a pickle hands it to its tensors: with the dtype of its elements."""
 
     storage: Storage
     dtype: np.dtype[Any]
     count: int
     big_endian: bool = False
-    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Written anew; imported only to verify.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import pi
 from typing import TypeAlias
 
@@ -15,14 +16,10 @@ from dinoport.networks.layers import (
     as_tokens,
     cls_attention,
     layer_norm,
-    layer_scale,
-    linear,
     logits_of,
-    merge_heads,
-    mlp,
     patch_map,
-    silu,
     split_heads,
+    vit_block,
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
 from dinoport.networks.rotary_vit.architecture import PERIODS, RotaryViT
@@ -60,8 +57,9 @@ def forward(
     rotations = ((sines, cosines), *others)
     tokens = _embed(state, architecture, as_tokens(patches)).repeat(len(rotations), 1, 1)
     observe(EMBEDDING, tokens)
+    project = partial(_queries_keys_values, state, architecture.heads, rotations)
     for index in range(architecture.depth):
-        tokens = _block(state, architecture, f"blocks.{index}", tokens, rotations)
+        tokens = vit_block(state, architecture, f"blocks.{index}", tokens, project)
         observe(f"blocks.{index}", tokens)
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
     return {"tokens": tokens, **logits_of(state, architecture, tokens)}
@@ -71,11 +69,8 @@ def last_attention(
     state: State, architecture: RotaryViT, blocks: Mapping[str, torch.Tensor], rotation: Rotation
 ) -> torch.Tensor:
     """How much the CLS token attends to every token in the last block: (batch, heads, tokens)."""
-    name = f"blocks.{architecture.depth - 1}"
-    entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
-    normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
-    queries, keys, _ = _queries_keys_values(state, architecture.heads, f"{name}.attn", normed, [rotation])
-    return cls_attention(queries, keys)
+    project = partial(_queries_keys_values, state, architecture.heads, [rotation])
+    return cls_attention(state, architecture, blocks, project)
 
 
 def _embed(state: State, architecture: RotaryViT, patches: torch.Tensor) -> torch.Tensor:
@@ -116,28 +111,8 @@ def _rotation(periods: torch.Tensor, rows: int, columns: int) -> Rotation:
     return angles.sin(), angles.cos()
 
 
-def _block(
-    state: State, architecture: RotaryViT, name: str, tokens: torch.Tensor, rotations: Sequence[Rotation]
-) -> torch.Tensor:
-    eps = architecture.layer_norm_eps
-    normed = layer_norm(state, f"{name}.norm1", tokens, eps)
-    attended = _attention(state, architecture.heads, f"{name}.attn", normed, rotations)
-    tokens = tokens + layer_scale(state, f"{name}.ls1", attended)
-    feed_forward = mlp if architecture.feed_forward == "mlp" else _swiglu
-    mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
-    return tokens + layer_scale(state, f"{name}.ls2", mixed)
-
-
-def _attention(
-    state: State, heads: int, name: str, inputs: torch.Tensor, rotations: Sequence[Rotation]
-) -> torch.Tensor:
-    queries, keys, values = _queries_keys_values(state, heads, name, inputs, rotations)
-    attended = functional.scaled_dot_product_attention(queries, keys, values)
-    return linear(state, f"{name}.proj", merge_heads(attended))
-
-
 def _queries_keys_values(
-    state: State, heads: int, name: str, inputs: torch.Tensor, rotations: Sequence[Rotation]
+    state: State, heads: int, rotations: Sequence[Rotation], name: str, inputs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What attention is computed of, each (batch, heads, tokens, head dimension), rotated where it is.
 
@@ -163,9 +138,3 @@ def _rotate(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     first, second = moving.chunk(2, dim=-1)
     moved = moving * cosines + torch.cat([-second, first], dim=-1) * sines
     return torch.cat([fixed, moved], dim=-2).to(vectors.dtype)
-
-
-def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
-    """`w1` is the gate (`dinov3/layers/ffn_layers.py`)."""
-    hidden = silu(linear(state, f"{name}.w1", inputs)) * linear(state, f"{name}.w2", inputs)
-    return linear(state, f"{name}.w3", hidden)

@@ -5,24 +5,20 @@ verify.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 
 import torch
-from torch.nn import functional
 
 from dinoport.networks.layers import (
     State,
     as_tokens,
     cls_attention,
     layer_norm,
-    layer_scale,
     linear,
     logits_of,
-    merge_heads,
-    mlp,
     patch_map,
-    silu,
     split_heads,
+    vit_block,
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
 from dinoport.networks.torch_interpolation import interpolate_table
@@ -52,8 +48,9 @@ def forward(
         shown = seen(architecture.grid**2, architecture.decoder.mask_ratio)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:][:, shown]], dim=1)
     observe(EMBEDDING, tokens)
+    project = partial(_queries_keys_values, state, architecture.heads)
     for index in range(architecture.depth):
-        tokens = _block(state, architecture, f"blocks.{index}", tokens)
+        tokens = vit_block(state, architecture, f"blocks.{index}", tokens, project)
         observe(f"blocks.{index}", tokens)
     if architecture.pooled_norm:
         mean = tokens[:, architecture.prefix_tokens :].mean(dim=1)
@@ -71,9 +68,9 @@ def _decoded(state: State, architecture: ViT, decoder: Decoder, tokens: torch.Te
     hidden = state["mask_token"].expand(len(known), patches + 1 - known.shape[1], -1)
     drawn = torch.cat([known[:, 1:], hidden], dim=1)[:, torch.tensor(order(patches)).argsort()]
     found = torch.cat([known[:, :1], drawn], dim=1) + state["decoder_pos_embed"]
-    inner = replace(architecture, heads=decoder.heads)
+    project = partial(_queries_keys_values, state, decoder.heads)
     for index in range(decoder.depth):
-        found = _block(state, inner, f"decoder_blocks.{index}", found)
+        found = vit_block(state, architecture, f"decoder_blocks.{index}", found, project)
     found = layer_norm(state, "decoder_norm", found, architecture.layer_norm_eps)
     return linear(state, "decoder_pred", found)[:, 1:]
 
@@ -99,11 +96,7 @@ def last_attention(
     positions: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """How much the CLS token attends to every token in the last block: (batch, heads, tokens)."""
-    name = f"blocks.{architecture.depth - 1}"
-    entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
-    normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
-    queries, keys, _ = split_heads(linear(state, f"{name}.attn.qkv", normed), architecture.heads)
-    return cls_attention(queries, keys)
+    return cls_attention(state, architecture, blocks, partial(_queries_keys_values, state, architecture.heads))
 
 
 def _embed(
@@ -135,22 +128,7 @@ def _positions(state: State, architecture: ViT, patches: torch.Tensor, *, is_squ
     return interpolate_table(table.to(dtype), rows, columns, architecture.interpolation, first).to(patches.dtype)
 
 
-def _block(state: State, architecture: ViT, name: str, tokens: torch.Tensor) -> torch.Tensor:
-    eps = architecture.layer_norm_eps
-    attended = _attention(state, architecture.heads, f"{name}.attn", layer_norm(state, f"{name}.norm1", tokens, eps))
-    tokens = tokens + layer_scale(state, f"{name}.ls1", attended)
-    feed_forward = mlp if architecture.feed_forward == "mlp" else _swiglu
-    mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
-    return tokens + layer_scale(state, f"{name}.ls2", mixed)
-
-
-def _attention(state: State, heads: int, name: str, inputs: torch.Tensor) -> torch.Tensor:
-    queries, keys, values = split_heads(linear(state, f"{name}.qkv", inputs), heads)
-    attended = functional.scaled_dot_product_attention(queries, keys, values)
-    return linear(state, f"{name}.proj", merge_heads(attended))
-
-
-def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
-    """The first half of `w12` is the gate (`dinov2/layers/swiglu_ffn.py`)."""
-    gate, value = linear(state, f"{name}.w12", inputs).chunk(2, dim=-1)
-    return linear(state, f"{name}.w3", silu(gate) * value)
+def _queries_keys_values(
+    state: State, heads: int, name: str, inputs: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return split_heads(linear(state, f"{name}.qkv", inputs), heads)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dinoport.files.census import take_census
 from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.exported.folds import Fold, folds_of
+from dinoport.proofs.exported.folds import Fold, Folds
 from dinoport.proofs.exported.lookup import MAX_LIKENED, UNLIKE, Known, Lookup, bare
 from dinoport.tensor import Array, Shape, TensorRef, is_matrix, shape_text
 
@@ -55,7 +55,8 @@ def look_up(
     remaining: list[str] = []
     rounded = compared = matrices = 0
     narrowed: set[str] = set()
-    folds, rotates = None, bool(architecture.network.rotation)
+    folds = Folds({name: tensor for name, tensor in canonical.items() if tensor.is_float}, architecture)
+    rotates = bool(architecture.network.rotation)
     for name, tensor in constants.items():
         if not tensor.is_float or name in tables or (tensor.size == 1 and not lookup.has_single(tensor)):
             continue
@@ -63,7 +64,6 @@ def look_up(
         compared += tensor.size_bytes
         match = lookup.find(values)
         if match is None and not _is_even(values):
-            folds = folds if folds is not None else folds_of(canonical, architecture)
             fold = folds.find(values)
             if fold is not None:
                 folded[name] = fold

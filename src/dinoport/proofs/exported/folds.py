@@ -150,10 +150,6 @@ class Folds:
         return self.tensors[name].read(np.dtype(np.float64))
 
 
-def folds_of(tensors: Mapping[str, TensorRef], architecture: Any) -> Folds:
-    return Folds({name: tensor for name, tensor in tensors.items() if tensor.is_float}, architecture)
-
-
 def _near(values: Array, fold: Array, magnitude: Array | None = None) -> bool:
     """Whether values are a fold, as far as rounding lets them be: `magnitude` is that of what it was added of."""
     if values.shape != fold.shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +113,7 @@ class Tile:
 
 def proof_tiles(proofs: Proofs) -> list[Tile]:
     """Every proof with its figure and its limit, or that it was not tried."""
-    tiles = [Tile("Exact", "not shown", "—", "was not tried")]
+    tiles = [_untried("Exact")]
     if exact := proofs.exact:
         compared = counted(exact.found + exact.recomputed, "tensor")
         tiles = [Tile("Exact", "passed", compared, counted_text(exact))]
@@ -129,23 +129,19 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         limit = loading.failure or f"missing, unexpected or mismatched in {loading.loader}"
         tiles.append(Tile("Loading", _judged(loading.passed), "—" if loading.failure else counted(keys, "key"), limit))
     else:
-        tiles.append(Tile("Loading", "not shown", "—", "was not tried"))
+        tiles.append(_untried("Loading"))
     outputs = proofs.outputs
-    if outputs:
+    if outputs is None or outputs.unshown:
+        tiles.append(_untried("Outputs", outputs.unshown if outputs else None))
+    else:
         largest = figure(outputs.worst, GATE) if outputs.float64 else "—"
         judged = _judged(outputs.failure is None and outputs.worst <= GATE)
         limit = f"relative in float64, limit {limit_text(GATE)}"
-        tiles.append(
-            Tile("Outputs", "not shown", "—", outputs.unshown)
-            if outputs.unshown
-            else Tile("Outputs", judged, largest, limit)
-        )
-        if outputs.rotation:
-            largest = figure(outputs.rotation.difference, outputs.rotation.limit)
-            limit = f"sines and cosines, limit {limit_text(outputs.rotation.limit)}"
-            tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
-    else:
-        tiles.append(Tile("Outputs", "not shown", "—", "was not tried"))
+        tiles.append(Tile("Outputs", judged, largest, limit))
+    if outputs and outputs.rotation:
+        largest = figure(outputs.rotation.difference, outputs.rotation.limit)
+        limit = f"sines and cosines, limit {limit_text(outputs.rotation.limit)}"
+        tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
     if genuine := proofs.genuine:
         largest = figure(genuine.worst, GATE) if genuine.differences else "—"
         limit = genuine.failure or f"relative in float64, against {genuine.code}"
@@ -156,8 +152,12 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         limit = f"grey levels of 255, {pixels.backend}: {pixels.status}"
         tiles.append(Tile("Pixels", _judged(not pixels.failures), levels, limit))
     else:
-        tiles.append(Tile("Pixels", "not shown", "—", (pixels.reason if pixels else None) or "was not tried"))
+        tiles.append(_untried("Pixels", pixels.reason if pixels else None))
     return tiles
+
+
+def _untried(name: str, why: str | None = None) -> Tile:
+    return Tile(name, "not shown", "—", why or "was not tried")
 
 
 def _judged(passed: bool) -> str:
@@ -213,20 +213,25 @@ def _attention(pictures: Pictures | None) -> list[Row]:
 
 def _attention_row(name: str, pair: Pair) -> Row:
     bright, above = brightest(pair.original)
-    shown = (
-        (pair.original, f"{name}, original"),
-        (pair.converted, f"{name}, converted"),
-        (abs(pair.original - pair.converted), f"{name}, difference"),
-    )
-    maps = tuple(_drawn(heat(values, bright), text) for values, text in shown)
+    shown = (pair.original, pair.converted, abs(pair.original - pair.converted))
+    maps = _maps(name, [heat(values, bright) for values in shown])
     note = f"differs by {figure(pair.difference)}; bright is {figure(bright)}"
     return Row(name, note + (f", and {above} patch{'es' if above > 1 else ''} above it" if above else ""), maps)
 
 
-def _drawn(colours: Array, text: str) -> Picture:
-    """A map of patches. One that is black everywhere says so, as nobody sees whether it was drawn."""
-    dark = is_dark(colours) and text.endswith("difference")
-    return embedded(colours, f"{text}: black everywhere" if dark else text, pixelated=True)
+def _maps(name: str, shown: Sequence[Array]) -> tuple[Picture, ...]:
+    """Maps of patches of both sides, and their difference."""
+    original, converted, difference = shown
+    return (
+        embedded(original, f"{name}, original", pixelated=True),
+        embedded(converted, f"{name}, converted", pixelated=True),
+        embedded(difference, _said_if_dark(difference, f"{name}, difference"), pixelated=True),
+    )
+
+
+def _said_if_dark(colours: Array, text: str) -> str:
+    """A picture that is black everywhere says so, as nobody sees whether it was drawn."""
+    return f"{text}: black everywhere" if is_dark(colours) else text
 
 
 def _patches(pictures: Pictures | None) -> Row | None:
@@ -238,15 +243,9 @@ def _patches(pictures: Pictures | None) -> Row | None:
     components = Components.of(pair.original)
     original, converted = components.colours(pair.original), components.colours(pair.converted)
     difference = abs(original.astype(np.int16) - converted).astype(np.uint8)
-    shown: tuple[tuple[Array, str], ...] = (
-        (original, "Patch tokens, original"),
-        (converted, "Patch tokens, converted"),
-        (difference, "Patch tokens, difference"),
-    )
-    maps = tuple(_drawn(colours, text) for colours, text in shown)
     note = f"differ by {figure(pair.difference)}" if pair.difference else "do not differ"
     hidden = ", which no colour shows" if pair.difference and not difference.any() else ""
-    return Row("Patch tokens", note + hidden, maps)
+    return Row("Patch tokens", note + hidden, _maps("Patch tokens", (original, converted, difference)))
 
 
 def _pixels(pictures: Pictures | None) -> Row | None:
@@ -262,7 +261,7 @@ def _pixels(pictures: Pictures | None) -> Row | None:
         (difference * AMPLIFIED, "Their difference"),
     )
     drawn = [(reduced(levels), text) for levels, text in shown]
-    images = tuple(embedded(each, f"{text}: black everywhere" if is_dark(each) else text) for each, text in drawn)
+    images = tuple(embedded(each, _said_if_dark(each, text)) for each, text in drawn)
     largest = float(difference.max())
     note = f"they differ by {largest:.2g} grey levels of 255 at most" if largest else "they do not differ"
     return Row("Pixels", note + (f", drawn {AMPLIFIED} times as bright" if difference.max() >= 0.01 else ""), images)
