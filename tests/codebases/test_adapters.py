@@ -124,7 +124,10 @@ def test_a_module_that_was_trained_whole_takes_the_place_of_its_original(tmp_pat
         assert np.array_equal(written.tensors["layernorm.weight"].read(), state()["norm.weight"].numpy() + 1)
 
 
-def test_parts_of_a_joint_layer_go_to_its_rows(tmp_path) -> None:
+@pytest.mark.parametrize("alpha", [None, 3 * RANK])
+@pytest.mark.parametrize("prefix", ["", "lora_vit.", "module.lora_vit."])
+def test_parts_of_a_joint_layer_go_to_its_rows(prefix: str, alpha: int | None, tmp_path) -> None:
+    """SAMed adds them as they are. LoRA-ViT scales them, and calls its model `lora_vit`."""
     own, width = state(), models.VIT.width
     layer = "blocks.1.attn.qkv"
     weight = own.pop(f"{layer}.weight")
@@ -133,12 +136,14 @@ def test_parts_of_a_joint_layer_go_to_its_rows(tmp_path) -> None:
     for part, first in (("q", 0), ("v", 2 * width)):
         up, down = values(f"{part} up", width, RANK), values(f"{part} down", RANK, width)
         own |= {f"{layer}.linear_b_{part}.weight": up, f"{layer}.linear_a_{part}.weight": down}
-        expected[first : first + width] += up.double() @ down.double()
-    torch.save(own, tmp_path / "best.pth")
+        expected[first : first + width] += (3 if alpha else 1) * up.double() @ down.double()
+    torch.save({f"{prefix}{name}": each for name, each in own.items()}, tmp_path / "best.pth")
     torch.save({**state(), f"{layer}.weight": expected.float()}, tmp_path / "merged.pth")
     convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
-    convert(tmp_path / "best.pth", tmp_path / "theirs", level="exact", num_heads=1)
+    report = convert(tmp_path / "best.pth", tmp_path / "theirs", level="exact", num_heads=1, lora_alpha=alpha)
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    doubted = [each for each in report.verdict.named if each.startswith("low-rank parts = added as they are")]
+    assert len(doubted) == (alpha is None)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,7 @@ def test_another_kind_is_refused_by_its_name(name: str, kind: str, tmp_path) -> 
     ("w_As.0.weight", "w_Bs.0.weight"),
     ("lora_unet_blocks_0_attn_qkv.lora_down.weight", "lora_unet_blocks_0_attn_qkv.lora_up.weight"),
     ("lora.down", "lora.up"),
+    ("enc.lora.down", "enc.lora.up"),
 ])  # fmt: skip
 def test_parts_under_unknown_names_are_never_left_out(names: tuple[str, str], tmp_path) -> None:
     own = {f"enc.{name}": each for name, each in state().items()}

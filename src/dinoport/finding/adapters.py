@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from dinoport.codebases.frameworks import Said
+from dinoport.finding.bare_names import anchor_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.request import Request
 
@@ -14,12 +15,13 @@ def without_adapters(where: str, state: StateDict, request: Request, said: Said)
     """
     from dinoport.codebases.peft.low_rank_parts import carries_adapters, merge_within, refuse_unmerged
 
+    leads = {name.removesuffix(anchor) for name in state.tensors if (anchor := anchor_of(name))}
     if not carries_adapters(state.tensors):
-        refuse_unmerged(where, state.tensors)
+        refuse_unmerged(where, state.tensors, leads)
         return state
     alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
     merging = merge_within(where, state.tensors, alpha)
-    refuse_unmerged(where, merging.tensors)
+    refuse_unmerged(where, merging.tensors, leads)
     tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
     originals = {
         name: state.originals.get(old, old) if name == old else _as_in(state, name, old)

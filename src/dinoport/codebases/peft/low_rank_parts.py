@@ -2,17 +2,18 @@
 
 Three ways to write them are known. PEFT's (`peft/tuners/lora/layer.py`): `q_proj.base_layer.weight` and
 `q_proj.lora_{A,B}.default.weight`, and `modules_to_save` beside `original_module`. loralib's: `q_proj.lora_{A,B}`.
-SAMed's, for a joint layer: `qkv.qkv.weight` and `qkv.linear_{a,b}_{q,v}.weight`, without a scale.
+SAMed's, for a joint layer: `qkv.qkv.weight` and `qkv.linear_{a,b}_{q,v}.weight`, without a scale; LoRA-ViT has one.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.computation import LowRank, merged
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Origin, Setting
+from dinoport.request import option_of
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef, shape_text
 
@@ -50,6 +51,9 @@ MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, an
 NOT_YET = "loralib adds them to the weights in eval mode, and keeps them in the file"
 
 
+UNSCALED = "as SAMed does; LoRA-ViT multiplies them by lora_alpha / r"
+
+
 class Merging(NamedTuple):
     """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done.
 
@@ -68,12 +72,14 @@ UNKNOWN_PARTS = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNOREC
 OF_TEXT = re.compile(r"(?:^|[._])(?:text|lang\w*|llm|lm|decoder)(?:$|[._])", re.IGNORECASE)
 
 
-def refuse_unmerged(where: str, names: Iterable[str]) -> None:
+def refuse_unmerged(where: str, names: Iterable[str], leads: Collection[str] = ()) -> None:
     """Raise UnknownModelError for low-rank parts by names that are not known: the base alone would be left.
 
-    Those of a language model belong to that one.
+    Those of a language model belong to that one. `leads` stand in front of whole models, whatever they are called:
+    LoRA-ViT's is `lora_vit`.
     """
-    found = [name for name in names if UNKNOWN_PARTS.search(name) and not OF_TEXT.search(name)]
+    rests = {name: name[max((len(lead) for lead in leads if name.startswith(lead)), default=0) :] for name in names}
+    found = [name for name, rest in rests.items() if UNKNOWN_PARTS.search(rest) and not OF_TEXT.search(name)]
     if found:
         raise not_merged(where, "low-rank parts under names that are not known", ", ".join(fold_names(found)[:4]))
 
@@ -133,16 +139,20 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
     for layer, four in joint.items():
         weight, third = _weight(where, layer, base), base[f"{layer}.weight"].shape[0] // 3
         rows = weight if not third else TensorRef(weight.name, weight.dtype, (third, *weight.shape[1:]), weight.values)
+        rank = four["aq"].shape[0] if "aq" in four else 1
+        strong = 1.0 if alpha is None else alpha / max(rank, 1)
         lows = [
-            _low_rank(where, layer, four.get(f"b{part}"), four.get(f"a{part}"), rows, 1.0, first)
+            _low_rank(where, layer, four.get(f"b{part}"), four.get(f"a{part}"), rows, strong, first)
             for part, first in (("q", 0), ("v", 2 * third))
         ]
         base[f"{layer}.weight"] = merged(weight, *lows)
     count = len(halves) + len(joint)
-    scale = strength(alpha) if halves and alpha is not None else "without a scale"
+    scale = strength(alpha) if alpha is not None else "without a scale"
     notes = (f"low-rank parts of {counted(count, 'layer')} merged ({scale})",) if count else ()
-    doubts = (Setting("low-rank parts", "not merged yet", Origin.ASSUMED, NOT_YET, doubted=True),) if by_loralib else ()
-    return Merging(base, renamed, notes, remarks(count, scale) if count else (), doubts)
+    doubts = {"not merged yet": NOT_YET} if by_loralib else {}
+    doubts |= {"added as they are": f"{UNSCALED}; {option_of('lora_alpha')} decides"} if joint and alpha is None else {}
+    named = [Setting("low-rank parts", what, Origin.ASSUMED, why, doubted=True) for what, why in doubts.items()]
+    return Merging(base, renamed, notes, remarks(count, scale) if count else (), tuple(named))
 
 
 def strength(alpha: float) -> str:
