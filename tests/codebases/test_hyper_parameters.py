@@ -122,6 +122,14 @@ def test_a_table_for_pictures_that_are_not_square_is_refused(sides, refused: boo
     assert caught.value.found == f"{sides[0]}×{sides[1]} pixels, as vit.img_size in hyper_parameters of Lightning says"
 
 
+@pytest.mark.parametrize("key", ["config", "model_args", "args"])
+def test_a_training_s_arguments_say_it_too(key: str, tmp_path: Path) -> None:
+    torch.save({"model": state("vit"), key: argparse.Namespace(img_size=(128, 32), lr=0.1)}, tmp_path / "run.pth")
+    with pytest.raises(UnknownModelError, match="has positions for pictures that are not square") as caught:
+        plan(tmp_path / "run.pth", num_heads=4)
+    assert caught.value.found == f"128×32 pixels, as img_size in {key} says"
+
+
 @pytest.mark.parametrize("given", [{"qk_norm": False}, {"decoder": {"qk_norm": True}}, {"use_qk_norm": None}])
 def test_norms_of_another_layer_are_none(given, tmp_path: Path) -> None:
     assert planned(tmp_path, given).class_name == "ViTModel"
