@@ -146,7 +146,7 @@ class Wishes:
         """A value with where it comes from, as a message names it: the user's is a field."""
         given = getattr(self, field)
         is_theirs = self.said_by is None and field not in {*self.claimed, *self.stated}
-        return f"`{field}={given}`" if is_theirs else f"{self.speaker(field)} {given}"
+        return f"`{field}={given}`" if is_theirs else f"{field} = {given} ({self.speaker(field)})"
 
     def said(self, field: str) -> tuple[Origin, str]:
         """How far a value can be trusted, and why: the last two parts of a setting."""

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from dinoport import plan
 from dinoport.codebases.hyper_parameters import hyper_parameters
-from dinoport.errors import SettingError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.report.report import Report
 from tests.finding.test_places import state
@@ -105,6 +105,29 @@ def test_norms_that_no_tensor_shows_are_refused(given, found, tmp_path: Path) ->
         "  likely cause: norms without weights, which no tensor shows, or another layer's values\n"
         "  try: if the backbone has no such norms: save its state dict alone with torch.save, and give that"
     )
+
+
+@pytest.mark.parametrize(("sides", "refused"), [
+    ([128, 32], True), ((32, 128), True), ([64, 64], False), ([128, 64], False), (["a", 32], False),
+    ([128, 32, 1], False),
+])  # fmt: skip
+def test_a_table_for_pictures_that_are_not_square_is_refused(sides, refused: bool, tmp_path: Path) -> None:
+    """It has 16 rows, as many as a square of 64 pixels; that it is none stands nowhere else."""
+    given = {"vit": {**HEADS, "img_size": sides}}
+    if not refused:
+        assert planned(tmp_path, given).class_name == "ViTModel"
+        return
+    with pytest.raises(UnknownModelError, match="has positions for pictures that are not square") as caught:
+        planned(tmp_path, given)
+    assert caught.value.found == f"{sides[0]}×{sides[1]} pixels, as vit.img_size in hyper_parameters of Lightning says"
+
+
+@pytest.mark.parametrize("key", ["config", "model_args", "args"])
+def test_a_training_s_arguments_say_it_too(key: str, tmp_path: Path) -> None:
+    torch.save({"model": state("vit"), key: argparse.Namespace(img_size=(128, 32), lr=0.1)}, tmp_path / "run.pth")
+    with pytest.raises(UnknownModelError, match="has positions for pictures that are not square") as caught:
+        plan(tmp_path / "run.pth", num_heads=4)
+    assert caught.value.found == f"128×32 pixels, as img_size in {key} says"
 
 
 @pytest.mark.parametrize("given", [{"qk_norm": False}, {"decoder": {"qk_norm": True}}, {"use_qk_norm": None}])

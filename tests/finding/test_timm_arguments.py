@@ -11,7 +11,7 @@ from dinoport.api import convert
 from dinoport.codebases.timm.arguments import other_head, refuse_strange, strange
 from dinoport.codebases.timm.class_arguments import CONVNEXT, EVA, RESNET, VISION_TRANSFORMER
 from dinoport.codebases.timm.config import timm_config
-from dinoport.errors import SettingError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.networks.network import Features
@@ -86,6 +86,15 @@ def test_arguments_that_are_shown_or_change_nothing_are_taken() -> None:
     refuse_strange(
         "folder", "of_tomorrow", {**sizes, **training, "act_layer": "gelu", "rope_type": "dinov3", "a_later_one": None}
     )
+
+
+@pytest.mark.parametrize(("sides", "refused"), [([128, 32], True), ([64, 64], False), ([128, 64], False)])
+def test_a_table_for_pictures_that_are_not_square_is_refused(tmp_path: Path, sides: list[int], refused: bool) -> None:
+    if refused:
+        with pytest.raises(UnknownModelError, match="has positions for pictures that are not square"):
+            converted(tmp_path, img_size=sides)
+        return
+    assert converted(tmp_path, img_size=sides).class_name == "ViTModel"
 
 
 def test_the_number_of_heads_is_taken(tmp_path: Path) -> None:

@@ -265,3 +265,19 @@ def test_a_base_that_the_tensors_contradict_is_refused(tmp_path: Path) -> None:
         convert(module, tmp_path / "out", level="exact")
     told = (caught.value.where, caught.value.expected, caught.value.found)
     assert told == ("rope", "rotation of base 100", "base 10")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("give", [live, pickled])
+@pytest.mark.parametrize(("sides", "refused"), [((16, 4), True), ((8, 8), False), ((4, 16, 1), False), (8, False)])
+def test_patches_of_pictures_that_are_not_square_are_refused(
+    sides: object, refused: bool, give, inside: bool, tmp_path: Path
+) -> None:
+    """Its table has as many rows as a square of 8 pixels."""
+    module = Segmentor() if inside else Backbone()
+    (module.encoder if inside else module).patch_embed.img_size = sides
+    if not refused:
+        assert convert(give(module, tmp_path), tmp_path / "out", level="none").class_name == "ViTModel"
+        return
+    with pytest.raises(UnknownModelError, match="has positions for pictures that are not square"):
+        convert(give(module, tmp_path), tmp_path / "out", level="none")

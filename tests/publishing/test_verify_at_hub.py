@@ -132,7 +132,7 @@ CHANGES: dict[str, dict[str, bytes | None]] = {
     "model.safetensors has another sha256 than dinoport.json says": {"model__safetensors": b"\0" * 6568},
     "model.safetensors is missing": {"model__safetensors": None},
     "config.json has another sha256 than dinoport.json says": {"config__json": b"x" * 570},
-    "README.md has another size_bytes than dinoport.json says": {"README__md": b"mine"},
+    "README.md has another size than dinoport.json says": {"README__md": b"mine"},
     "adapter_config.json is in the folder, and dinoport.json does not list it": {"adapter_config__json": b"{}"},
     "dinoport.json was changed since it was written": {"dinoport__json": b"{}"},
 }

@@ -107,7 +107,7 @@ def said_in(where: str, tree: object) -> Said:
     stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= _mmengine(tree) | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own, _strides(tree), _colours(tree))
+    return Said(stated, _timm_head(tree), own or _sides(tree), _strides(tree), _colours(tree))
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -163,6 +163,14 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 
 CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
+
+
+def _sides(tree: Mapping[str, Any]) -> HyperParameters | None:
+    """The sides of pictures in what a training kept, which says nothing else of its model."""
+    for key in (*CONFIGS, "args"):
+        if key in tree and (sides := hyper_parameters(tree[key], key).sides):
+            return HyperParameters(where=key, sides=sides)
+    return None
 
 
 def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:

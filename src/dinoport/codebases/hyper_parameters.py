@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dinoport.codebases.vit_sizes import refuse_oblong
 from dinoport.errors import SettingError
 from dinoport.model import Stated
 from dinoport.shown.text import counted
@@ -58,7 +59,7 @@ OF_OTHERS = re.compile(
 class HyperParameters:
     """`stated` are settings by the field of a request; `several` what says two values of one field, in words. `sizes`
     come from the parts that state a setting, `others` from the outermost part; `untaken` is for the report. `unseen` is
-    what they say that no tensor shows, and no network here computes.
+    what they say that no tensor shows, and no network here computes; `sides` are those of pictures.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class HyperParameters:
     untaken: tuple[str, ...] = ()
     where: str = WHERE
     unseen: tuple[str, ...] = ()
+    sides: tuple[tuple[object, str], ...] = ()
 
     def taken(self, stated: Mapping[str, Stated]) -> HyperParameters:
         """Only what is among the settings that are `stated` in the end, and what no other word has settled."""
@@ -83,6 +85,8 @@ class HyperParameters:
         heads = getattr(architecture, "heads", None)
         if heads is None:
             return
+        for sides, spelled in self.sides:
+            refuse_oblong(where, f"{spelled} in {self.where}", sides, architecture)
         if self.unseen:
             raise SettingError(
                 f"{where} describes another model in its {self.where}",
@@ -131,8 +135,10 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     others: dict[str, tuple[int, str]] = {}
     untaken: list[str] = []
     unseen: list[str] = []
+    sides: list[tuple[object, str]] = []
     for path, values in _parts(given):
         unseen += [f"{path}{name}" for name in UNSEEN if values.get(name) is True]
+        sides += [(values[name], f"{path}{name}") for name in SIZES["image_size"] if name in values]
         said = list(_settings(values))
         for name, (value, spelled) in said:
             found.setdefault(name, {}).setdefault(value, f"{path}{spelled}")
@@ -152,6 +158,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
         tuple(untaken),
         where,
         tuple(unseen),
+        tuple(sides),
     )
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from dinoport.codebases.refusal import unfit
 from dinoport.codebases.shapes import count_blocks, required, square_side
+from dinoport.errors import UnknownModelError
 from dinoport.model import Origin, Setting
 from dinoport.tensor import Shape, shape_text
 
@@ -66,3 +67,22 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
         cause = "a model that was changed: no network that is known here computes it"
         raise unfit(where, "", problems, cause=cause)
     return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)
+
+
+def refuse_oblong(where: str, said: str, sides: object, architecture: object) -> None:
+    """Raise UnknownModelError where a table whose rows would fill a square is for pictures of other `sides`.
+
+    `said` is who says so.
+    """
+    side = getattr(architecture, "image_size", 0)
+    pair = sides if isinstance(sides, list | tuple) and len(sides) == 2 else (0, 0)
+    if not getattr(architecture, "positions", None) or not all(type(each) is int for each in pair):
+        return
+    if pair[0] != pair[1] and pair[0] * pair[1] == side**2:
+        raise UnknownModelError(
+            f"{where} has positions for pictures that are not square",
+            expected=f"{side}×{side} pixels, which has as many patches",
+            found=f"{pair[0]}×{pair[1]} pixels, as {said} says",
+            cause="a model for spectrograms, people or roads; the sides decide which row is for which patch",
+            next_step="keep it in its own code; if its table is for a square, give its state_dict() alone",
+        )

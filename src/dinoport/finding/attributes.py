@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dinoport.codebases.codebase import Reading
+from dinoport.codebases.vit_sizes import PATCHES, refuse_oblong
 from dinoport.errors import UnknownModelError
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
@@ -11,6 +12,7 @@ from dinoport.formats.torch.modules import (
     KIND,
     MAX_MODULE_DEPTH,
     POOL,
+    SIDES,
     deciding,
     is_module,
     module_state_dict,
@@ -196,6 +198,8 @@ def refuse_unseen(
     told: dict[tuple[str, ...], object] = {
         names: getattr(reading.architecture, size, None) for setting, size, names in TOLD if setting not in given
     }
+    patches = places.get(PATCHES, "").rpartition(".")[0]
+    refuse_oblong(where, f"{patches}.{SIDES}", attributes.get(patches, {}).get(SIDES), reading.architecture)
     last = places.get("norm.weight")
     found = [(path, *each) for path, said in sorted(attributes.items())
              if path == last or _layer(f"{path}.", begin) in layers

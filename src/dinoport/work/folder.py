@@ -96,7 +96,7 @@ def broken_entry(path: Path, entry: Mapping[str, Any] | None) -> Iterator[Broken
         return
     for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
         if found != entry.get(field):
-            yield Broken(name, f"{name} has another {field} than {REPORT} says")
+            yield Broken(name, f"{name} has another {field.removesuffix('_bytes')} than {REPORT} says")
             return
 
 

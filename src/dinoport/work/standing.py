@@ -69,7 +69,7 @@ def _broken(folder: HubFolder, entry: Mapping[str, object] | None) -> Iterator[s
     if there is None:
         yield f"{name} is missing"
     elif there.size_bytes != entry.get("size_bytes"):
-        yield f"{name} has another size_bytes than {REPORT} says"
+        yield f"{name} has another size than {REPORT} says"
     elif not there.has_hash_of(entry, lambda: folder.remote.read(name, MAX_JSON_BYTES)):
         yield f"{name} has another sha256 than {REPORT} says"
 

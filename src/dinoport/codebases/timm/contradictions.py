@@ -14,6 +14,7 @@ from dinoport.codebases.timm.arguments import (
 )
 from dinoport.codebases.timm.config import TimmConfig, built_side
 from dinoport.codebases.timm.writing import FORMS
+from dinoport.codebases.vit_sizes import refuse_oblong
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
 from dinoport.model import Wishes
@@ -39,6 +40,7 @@ def held_against(
         architecture
     )
     arguments = dict(config.arguments)
+    refuse_oblong(where, "img_size in config.json", arguments.get("img_size"), architecture)
     pool = arguments.get("global_pool")
     if arguments.get("fc_norm") is None and pool is not None and is_known(config.architecture):  # others may say more
         arguments["fc_norm"] = pool in POOLING

@@ -25,6 +25,9 @@ SETTINGS = (
 POOL = "global_pool"
 """What a classifier of timm's looks at."""
 
+SIDES = "img_size"
+"""Of the pictures that the patches of a ViT were made for."""
+
 STEPS = ("stride", "padding", "dilation")
 """How a convolution walks over a picture, which stands in no tensor."""
 
@@ -111,6 +114,8 @@ def deciding(class_name: str, value_of: Callable[[str, None], object]) -> dict[s
     found: dict[str, object] = {name: value for name, value in own.items() if isinstance(value, int | float)}
     if isinstance(pool := value_of(POOL, None), str):
         found[POOL] = pool
+    if isinstance(sides := value_of(SIDES, None), tuple):
+        found[SIDES] = sides
     if kind == "Conv2d":
         found |= {name: value for name in STEPS if isinstance(value := value_of(name, None), tuple | str)}
     held = [value_of(part, None) for part in ("_modules", "_parameters")]
