@@ -10,7 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402 (imports below need torch)
 
-from dinoport import plan
+from safetensors.torch import load_file
+
+from dinoport import convert, plan
 from dinoport.codebases.hyper_parameters import hyper_parameters
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.formats.torch.stand_ins import Opaque
@@ -39,6 +41,7 @@ def omega(values: dict[str, Any]) -> Opaque:
     ({"model": {"num_heads": 4, "eps": 1e-5}, "lr": 0.1}, "model.num_heads", "model.eps"),
     ({"cfg": {"backbone": {"heads": 4, "depth": 2, "norm_eps": 1e-5}}}, "cfg.backbone.heads", "cfg.backbone.norm_eps"),
     (argparse.Namespace(num_attention_heads=4, norm_eps=1e-5), "num_attention_heads", "norm_eps"),
+    ({"num_heads": 4, "layer_norm_eps": "1e-5"}, "num_heads", "layer_norm_eps"),
     ({"args": argparse.Namespace(vit={"num_heads": 4, "eps": 1e-5})}, "args.vit.num_heads", "args.vit.eps"),
 ])  # fmt: skip
 def test_heads_and_eps_in_any_form(given, heads, eps, tmp_path: Path) -> None:
@@ -95,15 +98,18 @@ def test_a_contradiction_is_refused(given, what, expected, found, tmp_path: Path
 @pytest.mark.parametrize(("given", "found"), [
     ({"qk_norm": True}, "qk_norm: True"), ({**HEADS, "vit": {"use_qk_norm": True}}, "vit.use_qk_norm: True"),
     (argparse.Namespace(model={"qk_layernorm": True}), "model.qk_layernorm: True"),
+    ({"vit": {**HEADS, "hidden_act": "relu"}}, "vit.hidden_act: relu"),
+    ({**HEADS, "act_layer": "gelu_pytorch_tanh"}, "act_layer: gelu_pytorch_tanh"),
 ])  # fmt: skip
 def test_norms_that_no_tensor_shows_are_refused(given, found, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
         planned(tmp_path, given)
     assert str(caught.value) == (
         f"{tmp_path / 'last.ckpt'} describes another model in its hyper_parameters of Lightning\n"
-        f"  expected: attention without norms of queries and keys, as the tensors have it\n  found: {found}\n"
-        "  likely cause: norms without weights, which no tensor shows, or another layer's values\n"
-        "  try: if the backbone has no such norms: save its state dict alone with torch.save, and give that"
+        "  expected: no norms of queries and keys, and an exact GELU or a gate by SiLU, as this network has\n"
+        f"  found: {found}\n"
+        "  likely cause: parts without weights, which no tensor shows, or another layer's values\n"
+        "  try: if the backbone has no such part: save its state dict alone with torch.save, and give that"
     )
 
 
@@ -130,7 +136,10 @@ def test_a_training_s_arguments_say_it_too(key: str, tmp_path: Path) -> None:
     assert caught.value.found == f"128×32 pixels, as img_size in {key} says"
 
 
-@pytest.mark.parametrize("given", [{"qk_norm": False}, {"decoder": {"qk_norm": True}}, {"use_qk_norm": None}])
+@pytest.mark.parametrize("given", [
+    {"qk_norm": False}, {"decoder": {"qk_norm": True}}, {"use_qk_norm": None}, {"hidden_act": "relu"},
+    {**HEADS, "act_layer": "nn.GELU"}, {**HEADS, "hidden_act": "gelu", "decoder": {**HEADS, "hidden_act": "relu"}},
+])  # fmt: skip
 def test_norms_of_another_layer_are_none(given, tmp_path: Path) -> None:
     assert planned(tmp_path, given).class_name == "ViTModel"
 
@@ -176,6 +185,19 @@ def test_two_numbers_of_heads_where_the_tensors_tell(tmp_path: Path) -> None:
     report = planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "dinov3")
     assert {each.name: each.value for each in report.settings}["heads"] == "2"
     assert planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "convnext")
+
+
+@pytest.mark.parametrize("given", [{"rope_theta": 1000}, {"cfg": {**HEADS, "rope_theta": 1000.0}}])
+def test_the_base_of_rotation_of_a_model_whose_names_have_no_periods(given: Any, tmp_path: Path) -> None:
+    """100 was assumed once, beside a file that says otherwise. Where periods are stored, they tell."""
+    torch.save(state("dinov3"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "folder", level="exact")
+    tensors = load_file(tmp_path / "folder" / "model.safetensors")
+    torch.save({"pytorch-lightning_version": "2.6.6", "state_dict": tensors, "hyper_parameters": given}, tmp_path / "f")
+    found = {each.name: each for each in plan(tmp_path / "f", num_heads=2).settings}["rope base"]
+    assert (found.value, found.origin) == ("1000.0", "stored")
+    stored = {each.name: each for each in planned(tmp_path, given, "dinov3", num_heads=2).settings}["rope base"]
+    assert (stored.value, stored.reason) == ("100.0", "rope_embed.periods")
 
 
 @pytest.mark.parametrize("key", ["config", "cfg", "hparams", "model_config"])

@@ -1,6 +1,9 @@
 """Models that only look like a DINO are refused by their own name, and no DINO is taken for one of them."""
 
+from argparse import Namespace
+
 import pytest
+import torch
 
 from dinoport import api
 from dinoport.codebases.catalogue import NAMINGS
@@ -259,19 +262,20 @@ def test_a_backbone_with_a_camera_among_its_tokens_is_no_dinov2(tmp_path) -> Non
 
 
 @pytest.mark.parametrize("lead", ["", "backbone.0.body.", "module.backbone.body."])
-@pytest.mark.parametrize("with_a_vit", [False, True])
-def test_a_resnet_with_frozen_norms_is_refused_for_them(lead: str, with_a_vit: bool, tmp_path) -> None:
-    """DETR dilates its last stage or not, and only the arguments of its training tell."""
+@pytest.mark.parametrize("dilates", [False, True])
+def test_a_detector_s_resnet_is_taken_unless_its_training_says_that_it_dilates(
+    lead: str, dilates: bool, tmp_path
+) -> None:
+    """DETR dilates its last stage or not, which no tensor shows, and keeps the arguments of its training."""
     own = formula.state_dict(RESNET.tensors())
     values = {f"{lead}{name}": each for name, each in own.items() if not name.endswith("num_batches_tracked")}
-    vit = {f"encoder.{name}": each for name, each in formula.state_dict(V2.tensors()).items()}
     path = tmp_path / "detr.pth"
-    values |= vit if with_a_vit else {}
-    write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
-    if with_a_vit:
-        assert api.plan(path, num_heads=1, prefix="encoder.").class_name == "Dinov2Model"
+    arguments = Namespace(dilation=dilates, lr=1e-4)
+    torch.save({"model": {name: torch.from_numpy(each) for name, each in values.items()}, "args": arguments}, path)
+    if not dilates:
+        assert "frozen BatchNorm" in [each.name for each in api.plan(path).settings]
         return
-    with pytest.raises(UnknownModelError, match="is a ResNet with frozen norms, as detectors have"):
+    with pytest.raises(UnknownModelError, match="holds a ResNet that dilates where a ResNet-50 strides"):
         api.plan(path)
 
 

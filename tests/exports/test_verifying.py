@@ -49,6 +49,21 @@ def test_the_processor_that_the_user_names_is_proven(source: Path, tmp_path: Pat
     assert [words for words in without.verdict.not_shown if words.startswith("pixels: no processor was named")]
 
 
+@pytest.mark.parametrize("value", [0.25, float("nan")])
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_values_of_a_second_name_do_not_count_as_weights(level: str, value: float, tmp_path: Path) -> None:
+    """A graph of the model before it was trained on: `norms.3` still holds what `norm` held."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    source = CASES["dinov3-convnext"].write(tmp_path)
+    state = torch.load(source)
+    state["norm.bias"][0] = value
+    torch.save(state, source)
+    verdict = verify(source, RECORDED / "dinov3-convnext-timm-torchscript17.onnx", level=level).verdict
+    assert verdict.word is Word.NOT_EQUAL
+    assert "norm.bias but for value 0" in verdict.failures[0]
+
+
 def test_a_folder_is_a_source_and_its_class_says_how_a_table_is_resampled(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     case = CASES["dinov2"]

@@ -81,6 +81,10 @@ def test_a_resnet_whose_norms_are_frozen_is_the_same_but_for_counts(tmp_path) ->
         assert (doubt in str(report.verdict)) == (name == "frozen")
         found[name] = load_file(tmp_path / name / "model.safetensors")
     assert not verify(tmp_path / "frozen.pth", tmp_path / "frozen", level="exact").verdict.failed
+    for one, other, named in (("usual", "frozen", False), ("frozen", "usual", True)):
+        verdict = verify(tmp_path / f"{one}.pth", tmp_path / f"{other}.pth", level="exact").verdict
+        assert not verdict.failed
+        assert any(each.startswith("for bn1.num_batches_tracked, ") for each in verdict.exceptions) == named
     assert found["usual"].keys() == found["frozen"].keys()
     for key, each in found["frozen"].items():
         assert torch.equal(each, torch.tensor(0) if key.endswith("num_batches_tracked") else found["usual"][key])

@@ -61,10 +61,18 @@ def test_a_teacher_of_other_shapes_is_only_learnt_from(tmp_path, branches, order
     assert {state.why for state in found[1:]} == {""}
 
 
-def test_a_head_of_its_own_makes_no_other_teacher(tmp_path) -> None:
-    tensors = training()
-    tensors["model.model_ema.dino_head.mlp.0.bias"] = torch.zeros(9)
-    assert states(tmp_path / "9", tensors)[0].label == "teacher"
+@pytest.mark.parametrize(
+    ("name", "tensor", "first"),
+    [
+        ("model_ema.dino_head.mlp.0.bias", torch.zeros(9), "teacher"),  # a head of its own
+        ("teacher.backbone.bn1.num_batches_tracked", torch.tensor(5), "teacher"),  # a buffer that one branch lacks
+        ("teacher.backbone.blocks.0.attn.qkv.weight", torch.zeros(12, 4), "model_ema"),  # a deeper one
+    ],
+)
+def test_a_tensor_that_one_branch_has_alone_makes_another_teacher_in_a_block_only(
+    name: str, tensor: torch.Tensor, first: str, tmp_path
+) -> None:
+    assert states(tmp_path / "9", training() | {f"model.{name}": tensor})[0].label == first
 
 
 def test_one_tensor_of_another_shape_makes_no_other_teacher(tmp_path) -> None:
@@ -77,31 +85,17 @@ def test_one_tensor_of_another_shape_makes_no_other_teacher(tmp_path) -> None:
     assert states(tmp_path / "9", tensors)[0].label == "teacher"
 
 
-def test_a_deeper_teacher_is_another_one(tmp_path) -> None:
-    tensors = training()
-    tensors["model.teacher.backbone.blocks.0.attn.qkv.weight"] = torch.zeros(12, 4)
-    assert states(tmp_path / "9", tensors)[0].label == "model_ema"
-
-
-def test_a_buffer_that_one_branch_lacks_makes_no_other_teacher(tmp_path) -> None:
-    tensors = training()
-    tensors["model.teacher.backbone.bn1.num_batches_tracked"] = torch.tensor(5)
-    assert states(tmp_path / "9", tensors)[0].label == "teacher"
-
-
-def test_the_config_says_that_a_run_distils(tmp_path) -> None:
-    text = "student: {arch: vit_small}\nteacher: {a: 1}\ndistillation: {enabled: true}\n"
+@pytest.mark.parametrize(
+    ("enabled", "teacher", "why"),
+    [("true", {}, BY_CONFIG), ("false", {"teacher": 8}, BY_SHAPE)],
+    ids=["it says so", "its no does not outweigh the shapes"],
+)
+def test_the_config_of_a_run_that_distils(enabled: str, teacher: dict[str, int], why: str, tmp_path) -> None:
+    text = f"student: {{arch: vit_small}}\nteacher: {{a: 1}}\ndistillation: {{enabled: {enabled}}}\n"
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "ckpt").mkdir()
-    found = states(tmp_path / "ckpt/9", training())
-    assert (found[0].label, found[0].why) == ("model_ema", BY_CONFIG)
-
-
-def test_a_config_that_says_no_does_not_outweigh_the_shapes(tmp_path) -> None:
-    text = "student: {arch: vit_small}\nteacher: {a: 1}\ndistillation: {enabled: false}\n"
-    (tmp_path / "config.yaml").write_text(text)
-    found = states(tmp_path / "9", training(teacher=8))
-    assert (found[0].label, found[0].why) == ("model_ema", BY_SHAPE)
+    found = states(tmp_path / "ckpt/9", training(**teacher))
+    assert (found[0].label, found[0].why) == ("model_ema", why)
 
 
 def test_without_a_teacher_the_average_is_meant(tmp_path) -> None:

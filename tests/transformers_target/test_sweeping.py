@@ -1,4 +1,4 @@
-"""A class in float32 and in float64, from one copy of its weights: each pass is that of a class loaded so."""
+"""A class in float32 and in float64, in one sweep: each pass is that of the class loaded in its dtype, bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,17 @@ def test_blocks_are_wide_while_they_run_and_all_is_as_before_afterwards(folder: 
     runner.run_both(pixels_of(runner))
     assert {frozenset(dtypes) for dtypes in during} == {frozenset({torch.float32})}, "looked at before it is widened"
     assert {name: (tensor.dtype, tensor.data_ptr()) for name, tensor in held(runner.model).items()} == before
+
+
+def test_a_block_is_run_in_both_precisions_before_the_next_is_touched(folder: tuple[Case, Path]) -> None:
+    """So that the weights of a model that memory does not hold are read from the disk once."""
+    runner = loaded(folder, "float32")
+    order: list[str] = []
+    blocks = runner.blocks(runner.model)
+    for name, block in blocks.items():
+        block.register_forward_pre_hook(lambda block, inputs, name=name: order.append(name))
+    runner.run_both(pixels_of(runner))
+    assert order == [name for name in blocks for _ in range(2)]
 
 
 def test_a_pass_that_fails_ends_both_and_leaves_the_weights_as_they_were(folder: tuple[Case, Path]) -> None:

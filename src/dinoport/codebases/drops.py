@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dinoport.codebases.codebase import canonical_rules
-from dinoport.mapping.constants import Count
+from dinoport.mapping.constants import Count, zeros
 from dinoport.mapping.rule import Rule, drop
 from dinoport.tensor import Shape
 
@@ -50,3 +50,14 @@ def with_frozen_norms(names: Mapping[str, Shape] | Sequence[str], classifier: st
     counts = (f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var"))
     frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts if count not in names]
     return (*canonical_rules(names, classifier), *frozen)
+
+
+def with_or_without_mask(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The canonical names of a DINOv3 ViT. Fine-tuning may delete the mask token, which gets no gradient there."""
+    width = names["cls_token"][-1] if names.get("cls_token") else 0
+    return (*canonical_rules(names, classifier), *(() if "mask_token" in names else (unmasked(width),)))
+
+
+def unmasked(width: int) -> Rule:
+    """What stands for a mask token that is not there."""
+    return drop("mask_token", because="it is used for training alone", returns=zeros(1, width))

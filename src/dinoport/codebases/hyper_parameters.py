@@ -23,6 +23,7 @@ MAX_DEPTH, MAX_PARTS = 6, 500
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "num_heads": ("num_heads", "num_attention_heads", "n_heads"),
     "layer_norm_eps": ("layer_norm_eps", "norm_eps"),
+    "rope_theta": ("rope_theta", "pos_embed_rope_base"),
     "lora_alpha": ("lora_alpha",),
 }
 """What users call these."""
@@ -41,8 +42,16 @@ SIZES: Mapping[str, tuple[str, ...]] = {
 OF_PICTURES = ("image_size",)
 """A size that a training's pictures may have, whatever the model's table is for."""
 
+TEXT_OF_EPS = re.compile(r"[0-9.]{1,20}e-[0-9]{1,2}", re.IGNORECASE)
+
 UNSEEN = ("qk_norm", "use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_normalization")
 """What users call norms of queries and keys. No network here has them, and one without weights shows in no tensor."""
+
+ACTIVATIONS = ("hidden_act", "act_layer")
+"""What users call the activation of a backbone, in the part that says its heads or its eps."""
+
+OF_THE_NETWORKS = re.compile(r"(.*\.)?(gelu(_python|, none)?|silu|swish|swiglu)", re.IGNORECASE)
+"""What the networks here have: the tensors tell which of them."""
 
 OF_A_MODEL = frozenset(name for names in (SETTINGS["num_heads"], *SIZES.values()) for name in names)
 
@@ -75,7 +84,8 @@ class HyperParameters:
         """Only what is among the settings that are `stated` in the end, and what no other word has settled."""
         own = {name: each for name, each in self.stated.items() if stated.get(name) is each}
         several = {name: said for name, said in self.several.items() if name not in stated}
-        return replace(self, stated=own, several=several, sizes=self.sizes if own else {})
+        asked = own.keys() - {"rope_theta"}  # which no option gives, to get past a refusal
+        return replace(self, stated=own, several=several, sizes=self.sizes if asked else {})
 
     def refuse_unlike(self, where: str, architecture: object, read: int | None, *, assumed: bool) -> None:
         """Raise SettingError where they say two numbers of heads, or describe another model than the tensors.
@@ -90,10 +100,10 @@ class HyperParameters:
         if self.unseen:
             raise SettingError(
                 f"{where} describes another model in its {self.where}",
-                expected="attention without norms of queries and keys, as the tensors have it",
-                found=f"{self.unseen[0]}: True",
-                cause="norms without weights, which no tensor shows, or another layer's values",
-                next_step="if the backbone has no such norms: save its state dict alone with torch.save, and give that",
+                expected="no norms of queries and keys, and an exact GELU or a gate by SiLU, as this network has",
+                found=self.unseen[0],
+                cause="parts without weights, which no tensor shows, or another layer's values",
+                next_step="if the backbone has no such part: save its state dict alone with torch.save, and give that",
             )
         if assumed and (said := self.several.get("num_heads")):
             raise self._unlike(where, "says two numbers of heads", said, "one number for the backbone")
@@ -137,9 +147,11 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     unseen: list[str] = []
     sides: list[tuple[object, str]] = []
     for path, values in _parts(given):
-        unseen += [f"{path}{name}" for name in UNSEEN if values.get(name) is True]
+        unseen += [f"{path}{name}: True" for name in UNSEEN if values.get(name) is True]
         sides += [(values[name], f"{path}{name}") for name in SIZES["image_size"] if name in values]
         said = list(_settings(values))
+        acts = {name: act for name in ACTIVATIONS if isinstance(act := values.get(name), str) and said}
+        unseen += [f"{path}{name}: {act}" for name, act in acts.items() if not OF_THE_NETWORKS.fullmatch(act)]
         for name, (value, spelled) in said:
             found.setdefault(name, {}).setdefault(value, f"{path}{spelled}")
         own = {name: (value, f"{path}{spelled}") for name, (value, spelled) in _sizes(values).items()}
@@ -224,11 +236,17 @@ def _sizes(values: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
 
 
 def _number(name: str, value: object) -> int | float | None:
+    """A value that the setting can have; of an eps a text too, as YAML 1.1 takes `1e-5` for one."""
+    if name == "layer_norm_eps" and isinstance(value, str) and TEXT_OF_EPS.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     fits = {
         "num_heads": isinstance(value, int) and 0 < value <= 1024,
         "layer_norm_eps": 0 < value < 0.1,
+        "rope_theta": 1 < value < 1e9,
         "lora_alpha": 0 < value < 1e6,
     }
+    if name == "rope_theta":
+        value = float(value)  # its config takes no whole number
     return value if fits[name] else None

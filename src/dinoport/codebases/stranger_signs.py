@@ -115,12 +115,6 @@ def biases_in_stages(shapes: Shapes) -> str | None:
     return next(found, None)
 
 
-def freezes_norms(shapes: Shapes) -> str | None:
-    """Norms of a ResNet with statistics, of which none has a counter, and no ViT beside it."""
-    counted = any(name.endswith("num_batches_tracked") for name in shapes)
-    return None if counted or _kernel(shapes)[0] else named(shapes, "layer1.0.bn3.running_mean")
-
-
 def strides_elsewhere(shapes: Shapes) -> str | None:
     """A head of convolutions over a ResNet whose last stages do not stride: they dilate for DeepLab, PAN and
     torchvision's FCN.

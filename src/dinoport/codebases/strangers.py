@@ -255,12 +255,6 @@ CHANGED: tuple[Stranger, ...] = (
         "keep it in its own code; if its ResNet strides as torchvision's, give its state_dict() alone",
         tells=stranger_signs.strides_elsewhere,
     ),
-    Stranger(
-        "a ResNet with frozen norms, as detectors have (DETR, DINO-DETR, Faster R-CNN)",
-        "its norms count no batches; some detectors dilate where a ResNet-50 strides (DC5), which no tensor shows",
-        "if its ResNet strides as torchvision's, load it into torchvision's resnet50, and give that one's state_dict()",
-        tells=stranger_signs.freezes_norms,
-    ),
 )
 """What computes otherwise with a backbone of a DINO's names: no place in it is taken."""
 

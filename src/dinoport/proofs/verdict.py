@@ -217,7 +217,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.mostly_zero:
         exceptions.append(f"that {proofs.exact.zero_share} zero throughout, as in the original")
     if proofs.exact and proofs.exact.unheld:
-        names = ", ".join(fold_names(proofs.exact.unheld))
+        names = listed(fold_names(proofs.exact.unheld))
         exceptions.append(f"for {names}, which the source has no place for, and no output depends on: not compared")
     if proofs.on_top:
         names = ", ".join(fold_names(proofs.on_top))

@@ -9,6 +9,7 @@ from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.exports.graph import Export
 from dinoport.exports.reading import read_export
 from dinoport.formats.values import announce
+from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import sources
 from dinoport.model import Model
@@ -114,13 +115,15 @@ def _proofs(conversion: Conversion, export: Export, graph: Path, checks: Checks)
 
 
 def _forms(conversion: Conversion) -> Iterator[Known]:
-    """The original's tensors: under canonical names, as the source has them, and as Transformers does."""
-    decoding = conversion.model.decoding
+    """The original's tensors: under canonical names, as the source has them, and as Transformers does.
+
+    Nothing is computed with a second name: its values do not count as weights.
+    """
+    decoding, rules = conversion.model.decoding, conversion.target.rules
     for name, tensor in decoding.tensors.items():
-        yield Known(tensor.renamed(name), (name,))
-    for name, step in decoding.steps.items():
-        for span in step.spans:
-            yield Known(span.tensor, (name,))
+        if not any(claim.rule.alias for claim in claims_of_source(name, rules)):
+            yield Known(tensor.renamed(name), (name,))
+            yield from (Known(span.tensor, (name,)) for span in decoding.steps[name].spans)
     for step in conversion.plan.steps:
         parts = (
             tuple(dict.fromkeys(span.tensor.name for span in step.spans)) if step.kind is not Kind.SYNTHESISED else ()

@@ -5,6 +5,7 @@ from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, COUNT, OF_DINO
 from dinoport.codebases.drops import with_frozen_norms as written  # noqa: F401  # its table
 from dinoport.codebases.shapes import required
+from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
 from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
@@ -24,8 +25,19 @@ FROZEN = Setting(
 
 
 def read(evidence: Evidence) -> Reading:
-    """The architecture of a DINO ResNet-50. Raises PlanError where the stem cannot be read."""
+    """The architecture of a DINO ResNet-50.
+
+    Raises PlanError where the stem cannot be read, UnknownModelError where its training says that it dilates.
+    """
     shapes = evidence.shapes
+    if evidence.arguments.get("dilation"):
+        raise UnknownModelError(
+            f"{evidence.where} holds a ResNet that dilates where a ResNet-50 strides",
+            expected="a ResNet as torchvision's resnet50 is by default",
+            found="dilation in the arguments of its training",
+            cause="DETR's DC5 and its like",
+            next_step="keep it in its own code",
+        )
     stem = required(shapes, "conv1.weight", 4, evidence.where)
     rows = shapes.get("classifier.weight")
     architecture = ResNet(

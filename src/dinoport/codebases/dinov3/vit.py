@@ -9,7 +9,7 @@ import numpy as np
 
 from dinoport.codebases.builder import believe
 from dinoport.codebases.clues import Signs, called
-from dinoport.codebases.codebase import Evidence, Reading, canonical_rules
+from dinoport.codebases.codebase import Evidence, Reading
 from dinoport.codebases.dinov3.hub import RELEASED_REGISTERS
 from dinoport.codebases.dinov3.hub import completed as completed
 from dinoport.codebases.dinov3.hub import hub_entry as hub_entry
@@ -19,14 +19,13 @@ from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.dinov3.refusals import refuse_coordinates, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3
+from dinoport.codebases.drops import with_or_without_mask as written  # noqa: F401  # its table
 from dinoport.codebases.heads import Weighed, head_reader, weighed
 from dinoport.codebases.run import Read, contradictions, full_precision, input_size, said, statistics, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.mapping.constants import zeros
-from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
@@ -58,17 +57,6 @@ SIGNS = Signs(
 
 BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
 """What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""
-
-
-def written(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
-    """The canonical names. Fine-tuning may delete the mask token, which gets no gradient there."""
-    width = names["cls_token"][-1] if names.get("cls_token") else 0
-    return (*canonical_rules(names, classifier), *(() if "mask_token" in names else (unmasked(width),)))
-
-
-def unmasked(width: int) -> Rule:
-    """What stands for a mask token that is not there."""
-    return drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
 
 
 def read(evidence: Evidence) -> Reading:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.dinov3 import vit as dinov3
-from dinoport.codebases.drops import OF_DINOV3
+from dinoport.codebases.drops import OF_DINOV3, with_or_without_mask
 from dinoport.codebases.relative import Relative
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
@@ -30,7 +29,7 @@ EUPE = Relative(
     Family("eupe", "EUPE ViT", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
     about="EUPE (facebookresearch/EUPE): DINOv3's ViT, learnt from several teachers.",
     like="dinov3",
-    written=dinov3.written,
+    written=with_or_without_mask,
     facts=EUPE_CONVNEXT.facts,
     signs=EUPE_CONVNEXT.signs._replace(  # no published DINOv3 has this width, which is not a proof
         guesses=lambda clues: "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
@@ -57,7 +56,7 @@ LINGBOT = Relative(
     Family("lingbot", "LingBot-Vision ViT", "Robbyant/lingbot-vision", OF_DINOV3, BY_LINGBOT),
     about="LingBot-Vision (Robbyant/lingbot-vision): DINOv3's ViT, evaluated on squares of 512 pixels.",
     like="dinov3",
-    written=dinov3.written,
+    written=with_or_without_mask,
     facts=Facts("LingBot-Vision"),
     signs=Signs(files=("lingbot",), guesses=_is_plain_giant, tells=lambda clues: called(clues, "_lingbot")),
     sizes={

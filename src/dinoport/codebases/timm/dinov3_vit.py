@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import vit as dinov3
 from dinoport.codebases.dinov3.periods import assumed_head_dim, buffers
+from dinoport.codebases.drops import unmasked
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, whole_table
@@ -70,7 +71,7 @@ def backbone(vit: RotaryViT) -> tuple[Rule, ...]:
     """The table of a backbone, with what timm keeps no place for."""
     bias = (BIAS if vit.key_bias else MASKED_BIAS,) if vit.qkv_bias else ()
     buffered = buffers(vit, "timm computes them from its base", "timm has no bias for keys")
-    return (*SHARED, *bias, *(SWIGLU if vit.feed_forward == "swiglu" else MLP), dinov3.unmasked(vit.width), *buffered)
+    return (*SHARED, *bias, *(SWIGLU if vit.feed_forward == "swiglu" else MLP), unmasked(vit.width), *buffered)
 
 
 NAMES = Names(dinov3, rules)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.passes import Swept, by_stage
+from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
@@ -102,7 +102,7 @@ class TimmRunner(Swept):
 
         with ExitStack() as hooks:
             for block in list(self.blocks(model).values())[:1]:
-                hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+                hooks.callback(block.register_forward_pre_hook(of_this_thread(keep), with_kwargs=True).remove)
             yield found
 
 
@@ -173,7 +173,7 @@ def kept_attention(model: Any) -> Iterator[list[Any]]:
         rows.append(output[:, :, 0])
 
     fused = attention.fused_attn
-    hook = attention.attn_drop.register_forward_hook(keep)
+    hook = attention.attn_drop.register_forward_hook(of_this_thread(keep))
     attention.fused_attn = False
     try:
         yield rows

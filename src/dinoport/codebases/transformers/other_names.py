@@ -6,6 +6,7 @@ from dinoport.codebases.dino import resnet as dino_resnet
 from dinoport.codebases.dinov3 import convnext as dinov3_convnext
 from dinoport.codebases.dinov3 import vit as dinov3
 from dinoport.codebases.dinov3.periods import assumed_head_dim
+from dinoport.codebases.drops import unmasked
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov3_convnext as of_convnext
@@ -53,7 +54,7 @@ def _dinov3(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     rules = tuple(rule.spelled(change) for rule in of_dinov3.rules(vit))
     if MASK in shapes:
         return rules
-    return (*(rule for rule in rules if MASK not in rule.names), dinov3.unmasked(width))
+    return (*(rule for rule in rules if MASK not in rule.names), unmasked(width))
 
 
 MASK = "embeddings.mask_token"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.passes import Swept, by_stage
+from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
 from dinoport.progress import Together
@@ -81,10 +81,10 @@ class ClassRunner(Swept):
     def rotations(self, model: Any) -> Iterator[list[tuple[Any, Any]]]:
         found: list[tuple[Any, Any]] = []
         modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
+        keep = of_this_thread(lambda module, inputs, output: found.append(output[::-1]))
         with ExitStack() as hooks:
             for module in modules:
-                hook = module.register_forward_hook(lambda module, inputs, output: found.append(output[::-1]))
-                hooks.callback(hook.remove)
+                hooks.callback(module.register_forward_hook(keep).remove)
             yield found
 
 
@@ -118,7 +118,7 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     code = CLASSES[type(model).__name__].code
     arguments = code.arguments(model.config, images) if hasattr(code, "arguments") else {}
     seen: list[Any] = []
-    hook = model.base_model.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    hook = model.base_model.register_forward_hook(of_this_thread(lambda module, inputs, output: seen.append(output)))
     try:
         result = model(images, **arguments)
     finally:

@@ -36,6 +36,11 @@ class ResNet:
     cell: ClassVar[int] = 32
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """Counts of training: a frozen BatchNorm, which computes the same, has none."""
+        return tuple(name for name in self.tensors() if name.endswith(".num_batches_tracked"))
+
+    @property
     def strides(self) -> dict[str, int]:
         found = {"conv1.weight": 2}
         for stage, depth in enumerate(self.depths, start=1):
