@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
+from tests import goldens
 from tests.families.cases import BY_NAME, CASES, Case
 from tests.with_torchvision import INSTALLED
 
@@ -172,3 +173,11 @@ def test_the_lines_for_other_channels_apply_their_statistics(
     np.testing.assert_array_equal(result["pixels"], inputs)
     outputs = result["model"](torch.tensor(inputs)).last_hidden_state[:, 0]
     np.testing.assert_array_equal(result["features"].detach(), outputs.detach())
+
+
+def test_what_the_verdict_warns_of_is_in_the_card(tmp_path: Path) -> None:
+    """It goes up with the folder: whoever finds it there sees no terminal."""
+    report = convert(goldens.FOLDER / "dinov3" / "trained_a", tmp_path / "out", layer_norm_eps=1e-5, level="exact")
+    [warning] = report.verdict.warnings
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"- warning: {warning}".replace("_", "\\_") in card

@@ -150,6 +150,8 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
     family = conversion.model.family
     genuine = conversion.located.genuine(family.name)
     licence = LICENCES[genuine.licence] if genuine else None
+    start, target = conversion.target.start, conversion.target
+    warnings = [f"warning: {each}" for each in conversion.warnings if start is None or each not in start.warnings]
     facts = CardFacts(
         folder=name,
         family=family.title,
@@ -158,11 +160,10 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         proven=verdict.word in (Word.EQUAL, Word.EQUAL_EXCEPT),
         rounded=conversion.cast is not None,
         settings=tuple(map(str, conversion.settings)),
-        remarks=conversion.remarks,
+        remarks=(*warnings, *conversion.remarks),
         licence=licence,
         base_model=genuine.hub if genuine else None,
     )
-    start, target = conversion.target.start, conversion.target
     page = start_page(start, conversion.plan.steps, facts) if start else card(conversion.writing, target, facts)
     written = [write_text(folder / CARD, page)]
     return [*written, licence.write(folder)] if licence and licence.text else written
