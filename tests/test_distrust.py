@@ -13,11 +13,13 @@ import pytest
 from dinoport import api
 from dinoport.api import convert, verify
 from dinoport.cli import commands as cli
+from dinoport.codebases.transformers import running
 from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import FolderError, SettingError
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.networks.preprocessing import IMAGENET_MEAN
+from dinoport.pictures import seeing
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline, report_lines
@@ -136,7 +138,6 @@ def test_shards_and_their_index_are_what_a_conversion_writes(tmp_path) -> None:
 def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
     made, monkeypatch, name: str, fields: dict[str, object]
 ) -> None:
-    running = pytest.importorskip("dinoport.codebases.transformers.running")
     source, folder = made
     (folder / name).touch()
     (folder / name).write_text((folder / name).read_text() or "{}")
@@ -291,8 +292,6 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
 def test_a_strangers_config_is_bounded_before_it_is_loaded(
     made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
 ) -> None:
-    seeing = pytest.importorskip("dinoport.pictures.seeing")
-    running = pytest.importorskip("dinoport.codebases.transformers.running")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made
@@ -315,7 +314,6 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
 
 
 def test_an_adapter_beside_a_model_is_refused(made) -> None:
-    seeing = pytest.importorskip("dinoport.pictures.seeing")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made
@@ -332,7 +330,6 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
     ids=str,
 )
 def test_a_strangers_processor_is_refused(made, tmp_path, fields: dict[str, object]) -> None:
-    seeing = pytest.importorskip("dinoport.pictures.seeing")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made
@@ -357,7 +354,8 @@ def test_a_strangers_processor_is_refused(made, tmp_path, fields: dict[str, obje
 
 def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch) -> None:
     """A harmless field, and one that says nothing to anybody, stay in the stranger's folder."""
-    loading = pytest.importorskip("dinoport.proofs.loading")
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     source, folder = made
     edit(
         folder / "config.json",
@@ -367,9 +365,10 @@ def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch)
         attn_implementation="eager",
     )
     given: list[Path] = []
-    own = loading.load
+    own = running.ClassRunner.load
 
-    def load(known: Path, *rest: Any, **options: Any) -> Any:
+    def load(runner: Any, *rest: Any) -> Any:
+        known = runner.folder
         given.append(known)
         config = json.loads((known / "config.json").read_text())
         assert not config.keys() & {
@@ -384,9 +383,9 @@ def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch)
             "model.safetensors",
             "preprocessor_config.json",
         }
-        return own(known, *rest, **options)
+        return own(runner, *rest)
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(running.ClassRunner, "load", load)
     verdict = verify(source, folder, tiny.REQUEST).verdict
     assert not verdict.failed, str(verdict)
     assert 'config.json: notes is "mine", and moves no output' in verdict.warnings

@@ -293,3 +293,10 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
     assert {name for name in at_top if name.startswith("dinoport.exports.")} == operators
     at_top -= operators
     assert at_top - forward == {f"dinoport.proofs.diagnosis.{name}" for name in ("mistakes", "misordered", "trial")}
+
+
+def test_no_test_is_skipped_where_a_module_of_ours_is_not_found() -> None:
+    """A module that was renamed would let its tests pass unseen."""
+    tests = Path(__file__).parent.rglob("*.py")
+    skipping = [path.name for path in tests if "importorskip" + '("dinoport' in path.read_text(encoding="utf-8")]
+    assert skipping == []
