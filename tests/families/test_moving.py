@@ -166,3 +166,15 @@ def test_a_folders_verdict_names_what_its_pixels_rest_on(tmp_path: Path) -> None
     again = verify(source, tmp_path / "out", level="exact").verdict
     assert "pixel std = 0.5, 0.6, 0.7 (the folder's dinoport.json says so)" in again.named
     assert not again.failed
+
+
+@pytest.mark.parametrize("name", ["other.pth", "dinov3_vit7b16_sat493m.pth"])
+def test_statistics_of_pixels_are_said_once(tmp_path: Path, name: str) -> None:
+    """A rotary ViT's were said a second time by a word, whatever was given or stated."""
+    source, request = BY_NAME["dinov3"].write(tmp_path)
+    with prepare(source.rename(tmp_path / name), replace(request, image_mean=(0.1, 0.2, 0.3))) as conversion:
+        said = {setting.name: setting for setting in conversion.settings if "pixel" in setting.name}
+    assert set(said) == {"pixel mean", "pixel std"}
+    assert said["pixel mean"].value == "0.1, 0.2, 0.3"
+    told = said["pixel std"].reason.endswith("for satellite models, told by the file's name")
+    assert told == ("sat493m" in name)

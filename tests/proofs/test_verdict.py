@@ -32,6 +32,7 @@ EPS = Setting("eps", 1e-6, Origin.ASSUMED, "as in all DINO models")
 SCALE = Setting("qk scale", "head_dim ** -0.5", Origin.ASSUMED, "as in all DINO models")
 MEAN = Setting("pixel mean", "0.1, 0.2, 0.3", Origin.GIVEN, "--image-mean")
 INFERRED = Setting("input size", 112, Origin.INFERRED, "crops.global_crops_size in config.yaml")
+STORED = Setting("pixel std", "0.2, 0.25, 0.3", Origin.STORED, "normalize_args of LightlyTrain")
 CLAIMED = Setting("eps", 1e-5, Origin.CLAIMED, "the folder's dinoport.json says so")
 
 
@@ -57,10 +58,12 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
             (EPS, replace(HEADS, doubted=True), SCALE, MEAN),
             ", assuming heads = 6 (width / 64), pixel mean = 0.1, 0.2, 0.3 (--image-mean) and 2 values as in a/b",
         ),
-        ((EPS, INFERRED), ", assuming 1 value inferred and 1 value as in a/b"),
+        ((EPS, INFERRED, STORED), ", assuming 2 values from the file or its config and 1 value as in a/b"),
+        ((STORED,), ", assuming 1 value from the file or its config"),
         (
             (MEAN, INFERRED, SCALE),
-            ", assuming pixel mean = 0.1, 0.2, 0.3 (--image-mean), 1 value inferred and 1 value as in a/b",
+            ", assuming pixel mean = 0.1, 0.2, 0.3 (--image-mean), 1 value from the file or its config and"
+            " 1 value as in a/b",
         ),
         ((CLAIMED, SCALE), ", assuming eps = 1e-05 (the folder's dinoport.json says so) and 1 value as in a/b"),
     ],

@@ -102,8 +102,8 @@ class Verdict:
     """The assumptions that the first line names: given, claimed, contradicted, or other in other candidates."""
     upstream: str = "the original"
     """Whose code the other assumptions are taken from."""
-    inferred: int = 0
-    """How many of the others come from elsewhere than the tensors, such as the config of the run."""
+    told: int = 0
+    """How many of the others the file says besides its tensors, or a config beside it."""
     otherwise: bool = False
     """Whether the first failures are options that the conversion had otherwise."""
     blamed: Blamed | None = None
@@ -123,8 +123,8 @@ class Verdict:
     @property
     def assuming(self) -> str:
         """The assumptions in one line: the named ones, and how many others there are."""
-        counts = {"inferred": self.inferred}
-        counts[f"as in {self.upstream}"] = len(self.assumptions) - len(self.named) - self.inferred
+        counts = {"from the file or its config": self.told}
+        counts[f"as in {self.upstream}"] = len(self.assumptions) - len(self.named) - self.told
         counted = [f"{count} value{'' if count == 1 else 's'} {words}" for words, count in counts.items() if count]
         *others, last = [*self.named, *counted] or [""]
         return f"assuming {', '.join(others)} and {last}" if others else f"assuming {last}" if last else ""
@@ -138,9 +138,9 @@ def judge(
     `problems` are faults of the folder that no proof looks at, `upstream` is whose code tells what is assumed.
     """
     named = tuple(str(setting) for setting in assumed if setting.named)
-    inferred = sum(setting.origin is Origin.INFERRED and not setting.named for setting in assumed)
+    told = sum(setting.origin is not Origin.ASSUMED and not setting.named for setting in assumed)
     judged = _judged(proofs, tuple(map(str, assumed)), problems)
-    return replace(judged, named=named, upstream=upstream, inferred=inferred)
+    return replace(judged, named=named, upstream=upstream, told=told)
 
 
 def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str]) -> Verdict:

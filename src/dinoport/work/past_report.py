@@ -83,6 +83,8 @@ def contradictions(
         weighed = old and new and Origin.READ.value in (old[1], new[1])  # by the weights, at some levels
         confirmed = old and new and old[0] == new[0] and (another or weighed or FIELDS.get(name) in given)
         unnamed = old is None and recorded.get("format") == 1  # dinoport 0.1 named fewer settings
+        if name == "pixel statistics" and new is None:
+            continue  # earlier reports named them beside pixel mean and pixel std, which are compared
         if name == "codebase" and another and None in (old, new):
             continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
         if name == "interpolation" and another and at(expected, ("request", "image_size")) is None:

@@ -81,7 +81,7 @@ def read(evidence: Evidence) -> Reading:
     belief = believe(said(evidence), BUILDERS, sizes)
     eps = _eps(evidence, registers, mask == "keys" or not qkv_bias)
     size = input_size(evidence)
-    preprocessing, statistics = _preprocessing(evidence, sizes, shapes, size)
+    preprocessing = _preprocessing(evidence, sizes, shapes, size)
     architecture = RotaryViT(
         width=sizes.width,
         depth=sizes.depth,
@@ -118,7 +118,6 @@ def read(evidence: Evidence) -> Reading:
         *fixed(FIXED, Origin.ASSUMED, "as in all released DINOv3 ViTs"),
         eps,
         Setting("activation", *activation),
-        statistics,
         *_head_columns(evidence, architecture.classifier),
         *((size,) if size else ()),
     )
@@ -210,25 +209,19 @@ def _key_mask(evidence: Evidence, depth: int) -> tuple[Literal["none", "keys", "
 
 def _preprocessing(
     evidence: Evidence, sizes: ViTSizes, shapes: Mapping[str, Shape], size: Setting[int] | None
-) -> tuple[Preprocessing, Setting[str]]:
+) -> Preprocessing:
     """Satellite models have statistics of their own. The ViT-L is told by its parts, the 7B by its published name."""
-    file_name = Path(evidence.where).name
+    own, told = DINOV3_PROCESSOR, None
     if evidence.facts is not None and evidence.facts.preprocessing is not None:
-        own, reason = evidence.facts.preprocessing, evidence.facts.preprocessing.reason
+        own = evidence.facts.preprocessing
     elif "local_cls_norm.weight" in shapes and sizes.width == BUILDERS["vit_large"][0]:
-        own, reason = DINOV3_SAT, "local_cls_norm: the published ViT-L that has it is the satellite one"
-    elif "sat493m" in file_name:
-        own, reason = DINOV3_SAT, "the file's name"
-    else:
-        own, reason = DINOV3_PROCESSOR, "as in the official image processors"
-    name = "satellite" if own is DINOV3_SAT else "ImageNet"
-    if (of_run := statistics(evidence, own)) is not own:
-        own, name, reason = of_run, "the run's own", of_run.stored["mean"]
+        own, told = DINOV3_SAT, "local_cls_norm, which of the published ViT-Ls the satellite one has"
+    elif "sat493m" in Path(evidence.where).name:
+        own, told = DINOV3_SAT, "the file's name"
+    own = statistics(evidence, replace(own, reason=f"{own.reason}, told by {told}") if told else own)
     if evidence.preprocessing and size is None:
         own = replace(own, resize=evidence.preprocessing.size)
-    return own.for_image_size(size.value if size else own.size), Setting(
-        "pixel statistics", name, Origin.INFERRED, reason
-    )
+    return own.for_image_size(size.value if size else own.size)
 
 
 def _classifier(evidence: Evidence, width: int) -> Classifier | None:
