@@ -116,5 +116,5 @@ def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
         f"{where} cannot be verified without its source: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
-        next_step=runnable("verify", SOURCE, where),
+        next_step=runnable("verify", *((where, FOLDER) if Path(where).is_file() else (SOURCE, where))),
     )
