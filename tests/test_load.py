@@ -109,6 +109,27 @@ def test_a_folder_that_was_changed_is_told_where_it_is_asked_for_and_given_to_no
     assert (again.folder / "model.safetensors").read_bytes() == weights
 
 
+def test_a_removal_that_is_stopped_leaves_nothing_that_is_given_out(source: Path, monkeypatch) -> None:
+    folder = dinoport.load(source, tiny.REQUEST).folder
+    (folder / "config.json").write_text("{")
+
+    def stopped(path: Path, **options: bool) -> None:
+        if path.exists():
+            (path / "dinoport.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dinoport.work.load.shutil.rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            dinoport.load(source, tiny.REQUEST, recheck=True)
+    assert not folder.exists()
+    assert dinoport.load(source, tiny.REQUEST).folder == folder
+    (folder / "config.json").write_text("{")
+    with pytest.raises(NotProvenError):
+        dinoport.load(source, tiny.REQUEST, recheck=True)
+    assert [path for path in folder.parent.iterdir() if path.is_dir()] == []
+
+
 def test_only_models_of_transformers_are_loaded(source: Path) -> None:
     with pytest.raises(UsageError) as refused:
         dinoport.load(source, to="original")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
-from dinoport.cli import output as printing
 from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 
 
@@ -268,7 +267,7 @@ def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatc
 
 
 def test_an_interruption_while_the_report_is_printed_says_so(run: Run, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(printing, "show", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("dinoport.cli.console.print_report", lambda *given: os.kill(os.getpid(), signal.SIGINT))
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
     assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was written before, and is whole\n")
 

@@ -119,8 +119,11 @@ def _compare_again(source: str | Path, folder: Path, request: Request, on_progre
         report, found = error.report, str(error.found)
     if report is not None and not report.verdict.failed:
         return
+    removed = folder.with_name(f".{folder.name}.removed")
     with disk_errors(folder):
-        shutil.rmtree(folder)
+        shutil.rmtree(removed, ignore_errors=True)  # of a removal that was stopped
+        folder.replace(removed)  # at once: what is half removed must not be given out
+        shutil.rmtree(removed)
     raise NotProvenError(
         f"the copy of {shown_source(source)} in the cache is not equal to it any more, and was removed",
         where=str(folder),

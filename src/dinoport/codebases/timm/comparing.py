@@ -33,7 +33,7 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
     """What differs in `found`, with what that does."""
     whole, other = built(expected), built(found)
     known = whole is not None and other is not None
-    for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
+    for name in sorted((expected.keys() | found.keys()) - {OURS, "pretrained_cfg"}):
         ours, theirs = (classes_in(each) if name == "num_classes" else each.get(name) for each in (expected, found))
         by_arguments = known and name in ("architecture", "model_args")
         if not same_json(ours, theirs) and not by_arguments:
