@@ -54,6 +54,7 @@ FIELDS = {
 
 CLAIMANT = "the folder's dinoport.json"
 CLAIM = f"{CLAIMANT} says so"
+UNHASHED = f"{CLAIM} of a file of this name and size; its hash was not compared"
 
 AGREE = ", and the weights agree"
 """Between who says a number of heads and the figures that bear it out."""

@@ -187,6 +187,15 @@ def test_two_numbers_of_heads_where_the_tensors_tell(tmp_path: Path) -> None:
     assert planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "convnext")
 
 
+@pytest.mark.parametrize("sign", ["vocab_size", "num_key_value_heads", "max_position_embeddings"])
+def test_the_part_of_a_language_model_is_not_the_backbones(sign: str, tmp_path: Path) -> None:
+    """Whatever it is called: its heads refused the backbone, and its base of rotation was taken for it."""
+    qwen = {"num_attention_heads": 28, "hidden_size": 3584, "rope_theta": 1_000_000.0, sign: 32_768}
+    found = {each.name: each for each in planned(tmp_path, {"qwen": qwen, "vit": HEADS}).settings}
+    assert (found["heads"].value, found["heads"].reason) == ("4", "vit.num_heads in hyper_parameters of Lightning")
+    assert hyper_parameters({"qwen": qwen}).stated == {}
+
+
 @pytest.mark.parametrize("given", [{"rope_theta": 1000}, {"cfg": {**HEADS, "rope_theta": 1000.0}}])
 def test_the_base_of_rotation_of_a_model_whose_names_have_no_periods(given: Any, tmp_path: Path) -> None:
     """100 was assumed once, beside a file that says otherwise. Where periods are stored, they tell."""

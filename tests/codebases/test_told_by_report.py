@@ -1,6 +1,7 @@
 """Whose an original's file is, by the dinoport.json that a conversion wrote beside it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_an_inspection_reads_no_whole_file_and_says_what_it_takes_by_name(back: 
     assert [each.value for each in plan.settings if each.name == "codebase"] == ["DINO ViT"]
     said = "dinoport.json beside it is taken for this file's by name and size: a conversion compares the hash too"
     assert said in plan.remarks
+    for file in back.glob("*.pth"):
+        stored = bytearray(file.read_bytes())
+        stored[stored.index(b"\0" * 8, len(stored) // 4)] = 1
+        file.write_bytes(stored)
+    found = api.inspect(back)
+    unhashed = "the folder's dinoport.json says so of a file of this name and size; its hash was not compared"
+    for name in ("codebase", "heads"):
+        [setting] = [each for each in found.to_dict()["plan"]["model"]["settings"] if each["name"] == name]
+        assert (setting["origin"], setting["reason"].startswith(unhashed)) == ("claimed", True)
+    assert f"claimed: codebase = DINO ViT, heads = 1, eps = 1e-06 ({unhashed})" in re.sub(r"\s+", " ", str(found))
+    assert not [each for each in found.plan.settings if "says so" in each.reason and unhashed not in each.reason]
     with pytest.raises(AssertionError):
         api.plan(back)
 

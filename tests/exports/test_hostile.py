@@ -3,6 +3,7 @@
 import os
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from dinoport.api import verify
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
-from dinoport.exports import reading
+from dinoport.exports import reading, wire
 from dinoport.exports.graph import Graph, Input, Node
 from dinoport.exports.reading import read_export
 from tests import tiny
@@ -143,6 +144,57 @@ def test_too_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.write_bytes(of(*(step("Relu", ("x",), f"y{place}") for place in range(6)), outputs=("y1",)))
     with pytest.raises(CheckpointError, match="is not a sound ONNX file"):
         read_export(path)
+
+
+UNKNOWN = b"".join(run(1000 + place, b"") for place in range(3_000))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        of(step("Relu", ("x",))) + UNKNOWN,
+        of(step("Relu", ("x",))) + run(8, number(2, 20) + UNKNOWN),
+        model(graph(Graph((step("Relu", ("x",)),), {}, (PICTURE,), ("y",))) + UNKNOWN),
+        model(graph(Graph((), {}, (PICTURE,), ("y",))) + run(1, writing.node(step("Relu", ("x",))) + UNKNOWN)),
+        model(graph(Graph((), {}, (PICTURE,), ("x",))) + run(5, writing.tensor("weight", WEIGHT) + UNKNOWN)),
+        model(graph(Graph((), {}, (), ("x",))) + run(11, run(1, "x") + run(2, run(1, UNKNOWN)))),
+    ],
+    ids=["model", "opset", "graph", "node", "tensor", "type of an input"],
+)
+def test_fields_that_nobody_reads_are_not_held(content: bytes, tmp_path: Path) -> None:
+    assert peak_bytes(tmp_path / "model.onnx", content) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (model(runs(1, [b""] * 3_000)), "more than 50 values of field 1"),
+        (model(runs(11, [b""] * 3_000)), "more than 50 values of field 11"),
+        (runs(7, [b""] * 3_000), "more than 50 values of field 7"),
+        (holding(runs(13, [b""] * 3_000)), "more than 50 values of field 13"),
+        (holding(number(1, 1) * 3_000), "more than 100 numbers written one by one"),
+        (holding((varint(4 << 3 | 5) + bytes(4)) * 3_000), "more than 100 numbers written one by one"),
+        (model(run(1, run(5, number(8, 1) * 3_000))), "more than 100 numbers written one by one"),
+    ],
+    ids=["nodes", "inputs", "graphs", "places", "sizes", "floats", "attribute"],
+)
+def test_fields_without_end_are_refused_before_they_are_held(
+    content: bytes, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_RUNS", 50)
+    monkeypatch.setattr(wire, "MAX_UNPACKED", 100)
+    assert peak_bytes(tmp_path / "model.onnx", content, found) < 100_000
+
+
+def peak_bytes(path: Path, content: bytes, found: str = "") -> int:
+    """What reading a file takes, which is refused for what is `found` in it, if anything is."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=found) if found else nullcontext():
+        read_export(path)[1].close()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 LARGE = np.array([1 << 20, 1 << 20], np.int64)

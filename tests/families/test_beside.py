@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from dinoport.api import convert, verify
-from dinoport.errors import PlanError
+from dinoport.errors import DinoportError, PlanError
 from tests import formula, models
 
 MOVING = "  norm_layer: layernormbf16\n  interpolate_offset: 0.0\n  interpolate_antialias: true\n"
@@ -88,6 +88,15 @@ def test_a_resnet_whose_norms_are_frozen_is_the_same_but_for_counts(tmp_path) ->
     assert found["usual"].keys() == found["frozen"].keys()
     for key, each in found["frozen"].items():
         assert torch.equal(each, torch.tensor(0) if key.endswith("num_batches_tracked") else found["usual"][key])
+
+
+@pytest.mark.parametrize("lost", ["bn1.num_batches_tracked", "layer1.0.bn2.num_batches_tracked"])
+def test_a_resnet_that_lacks_one_count_is_damaged_and_not_frozen(lost: str, tmp_path) -> None:
+    state = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.RESNET.tensors()).items()}
+    del state[lost]
+    torch.save(state, tmp_path / "resnet.pth")
+    with pytest.raises(DinoportError, match=lost.replace(".", r"\.")):
+        convert(tmp_path / "resnet.pth", tmp_path / "out", level="exact")
 
 
 def test_no_resnet_has_blocks_of_mugs(tmp_path) -> None:

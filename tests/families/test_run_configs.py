@@ -226,6 +226,14 @@ def test_maps_that_the_original_resizes_are_said() -> None:
     )
 
 
+@pytest.mark.parametrize("coordinates", ["min", "max", "separate"])
+def test_coordinates_of_a_contradicted_config_are_doubted(coordinates: str) -> None:
+    """Nothing of it is taken, so it refuses nothing; other coordinates move outputs of pictures that are no squares."""
+    given = evidence("dinov3", {**OWN["dinov3"], "pos_embed_rope_normalize_coords": coordinates, "in_chans": 4})
+    found = {each.name: each for each in read(Naming("", "", bool, given=vit), given).settings}["rope coordinates"]
+    assert (found.value, found.doubted) == ("separate", coordinates != "separate")
+
+
 @pytest.mark.parametrize(("layer", "is_doubted"), [("layernormbf16", True), ("layernorm", False)])
 def test_what_a_contradicted_config_says_otherwise_is_doubted(layer: str, is_doubted: bool) -> None:
     """Nothing of it is taken, and the verdict's first line names what is assumed in its place."""

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import shutil
@@ -122,6 +123,28 @@ def test_an_address_is_downloaded_first() -> None:
         "gunzip -c m.pth.gz > m.pth",
         "`dinoport.inspect('m.pth')`",
     )
+
+
+@pytest.mark.parametrize("time", [0, 0.5])
+def test_what_torch_wrote_before_0_2_is_called_so(tmp_path: Path, time: float) -> None:
+    """A time with a fraction, as a file system has it, puts a header of its own before the first member."""
+    with tarfile.open(tmp_path / "old.pth", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            member = tarfile.TarInfo(name)
+            member.mtime = time
+            archive.addfile(member)
+    error = refused(tmp_path / "old.pth")
+    assert error.found == "a tar archive, as torch before 0.2 wrote checkpoints"
+    assert error.next_step == ("load it with torch where you trust it, and save the state dict again",)
+
+
+def test_a_tar_archive_with_such_a_file_behind_another_is_unpacked(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "run.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("model", "sys_info"):
+            member = tarfile.TarInfo(name)
+            member.size = 512
+            archive.addfile(member, io.BytesIO(bytes(512)))
+    assert refused(tmp_path / "run.tar").found == "a tar archive"
 
 
 OTHERS = {

@@ -195,3 +195,15 @@ def test_a_shard_that_is_a_pipe(sharded):
 def test_files_are_closed_when_opening_fails(sharded):
     write(sharded, SHARDS[1], {"unknown": np.ones(1, "f4")})
     assert "does not place there" in refused(sharded)  # ResourceWarning is an error in this suite
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_an_adapters_config_is_read_up_to_a_mebibyte(tmp_path, spare):
+    write(tmp_path, "adapter_model.safetensors", TENSORS)
+    config = tmp_path / "adapter_config.json"
+    config.write_text("{}".ljust(2**20 + spare))
+    if spare:
+        assert refused(tmp_path) == unsound(config, "1048577 bytes, where at most 1048576 are sound")
+    else:
+        with open_checkpoint(tmp_path) as checkpoint:
+            assert checkpoint.adapter == {}

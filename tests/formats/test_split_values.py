@@ -1,3 +1,4 @@
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dinoport.formats.distributed import split_values
 from dinoport.formats.distributed.split_values import Box, BoxedValues, SplitValues, tiling_problem
 from dinoport.tensor import ArrayValues, TensorRef
 
@@ -87,6 +89,40 @@ def test_a_block_is_all_that_is_held() -> None:
     parts = [BoxedValues(part.box, Counted(part.values.array)) for part in split(array, [[10, 40], [7, 30]])]
     blocks = SplitValues(array.dtype, array.shape, parts).blocks(0, array.size, 128)
     assert np.array_equal(np.concatenate([block.copy() for block in blocks]), array.reshape(-1))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_each_part_costs_a_block_a_few_calls_and_a_run_of_the_tensor_no_index(axis, monkeypatch) -> None:
+    """However many elements a part has: blocks of a large tensor are filled from tens of parts."""
+    array = np.arange(512 * 512, dtype=np.float32).reshape(512, 512)
+    cuts = [[*range(16, 512, 16)] if each == axis else [] for each in range(2)]
+    asked, indexed = [], []
+
+    class Asked(ArrayValues):
+        def blocks(self, start, stop, limit):
+            asked.append(stop - start)
+            return super().blocks(start, stop, limit)
+
+    places = split_values._places
+    monkeypatch.setattr(split_values, "_places", lambda *of: indexed.append(of) or places(*of))
+    parts = [BoxedValues(part.box, Asked(part.values.array)) for part in split(array, cuts)]
+    calls = 0
+
+    def count(frame, event, argument) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    blocks = SplitValues(array.dtype, array.shape, parts).blocks(1000, 1000 + 9000, 9000)
+    sys.setprofile(count)
+    try:
+        block = next(blocks)
+    finally:
+        sys.setprofile(None)
+    assert np.array_equal(block, array.reshape(-1)[1000:10_000])
+    assert sum(asked) == 9000
+    assert 0 not in asked
+    assert len(indexed) == (0 if axis == 0 else len(parts))
+    assert calls < 60 * len(parts)
 
 
 def test_a_reference_reads_whole_rows() -> None:

@@ -1,5 +1,6 @@
 """What is said of names, tokens, folders and refusals: what is wrong, and the step that helps."""
 
+import itertools
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from dinoport import api
 from dinoport.cli.options import as_options
 from dinoport.errors import HubError, SettingError, UsageError
+from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
 from dinoport.files.remote.repository import Repository
 from dinoport.report.published import Published
@@ -17,22 +19,51 @@ from tests import tiny
 from tests.command_line import Run
 from tests.publishing.store import Fault, Hub
 
-NAMES = (
-    *("", "model", "a/b/c", "owner/", "/model", "owner/a--b", "owner/a..b", "owner/-a", "owner/a.", "owner/a b"),
-    *("owner/a:b", "owner/a.git", f"owner/{'a' * 97}", "hf://owner/model"),
-)
+NAMES = {
+    "": None,
+    "model": "no '/'",
+    "a/b/c": "more than one '/'",
+    "owner/": "nothing after '/'",
+    "/model": "nothing before '/'",
+    "owner/a--b": "'--'",
+    "owner/a..b": "'..'",
+    "owner/-a": "'-' at the beginning of a part",
+    "owner-/a": "'-' at the end of a part",
+    "owner/a.": "'.' at the end of a part",
+    "owner/a b": "' '",
+    "owner/a:b": "':'",
+    "owner/ä": "'ä'",
+    "owner/a.git": "'.git' at the end",
+    f"owner/{'a' * 97}": "97 characters in one part",
+    "hf://owner/model": "an address",
+    "https://huggingface.co/owner/model.git": "an address",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_the_hub_does_not_take_is_refused_at_once(hub: Hub, proven: Path, run: Run, name: str) -> None:
+def test_a_name_that_the_hub_does_not_take_is_told_why(hub: Hub, proven: Path, run: Run, name: str) -> None:
     done = run("publish", proven, name)
     assert done.code == 2
     assert done.err.startswith(f"error: {name or 'an empty text'} does not name a repository on the Hub\n")
-    assert "  expected: owner/name, of letters, digits and '_'" in done.err
+    assert "  expected: owner/name, each of at most 96 letters, digits, '_', '-' and '.'; no '-'" in done.err
+    assert f"\n  found: {NAMES[name]}\n" in done.err or (NAMES[name] is None and "found:" not in done.err)
     assert hub.log == []
 
 
-@pytest.mark.parametrize("name", ["owner/model", "o-w_n.er/M0-d_e.l", "o/" + "a" * 94])
+def test_whatever_huggingface_hub_refuses_has_a_fault_and_nothing_else_has() -> None:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    pieces = ("a", "_", "-", ".", "/", ":", "é", ".git", "b" * 95)
+    for name in ("".join(each) for count in range(5) for each in itertools.product(pieces, repeat=count)):
+        try:
+            validate_repo_id(name)
+            taken = name.count("/") == 1
+        except HFValidationError:
+            taken = False
+        assert (name_fault(name) is None) == taken, name
+
+
+@pytest.mark.parametrize("name", ["owner/model", "o-w_n.er/M0-d_e.l", "o/" + "a" * 96])
 def test_a_name_that_the_hub_takes_is_taken(name: str) -> None:
     assert Repository(name).name == name
 

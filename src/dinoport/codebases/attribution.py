@@ -53,7 +53,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
         return told
     written = clues.written()
     own = next((each for each in candidates if str(each.code.FAMILY) == written), None)
-    return _taken(own, Origin.CLAIMED, CLAIM) if own else told
+    return _taken(own, Origin.CLAIMED, clues.claim) if own else told
 
 
 def _told(where: str, naming: Naming, candidates: Sequence[Naming], clues: Clues, asked: str | None) -> Told:
@@ -62,7 +62,7 @@ def _told(where: str, naming: Naming, candidates: Sequence[Naming], clues: Clues
         raise _unfit(where, asked, candidates)
     unknown = naming_named(UNTOLD[naming.family]) if naming.family in UNTOLD else None
     if clues.untold and asked is None and unknown is not None:
-        return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
+        return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, clues.claim))
     fetched = next((each for each in candidates if each.family == clues.published), None)
     if fetched is not None and asked in (fetched.family, None):  # a closer look would read tensors
         return _taken(fetched, Origin.STORED, FETCHED)

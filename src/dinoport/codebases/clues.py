@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from dinoport.codebases.shapes import count_blocks
+from dinoport.model import CLAIM
 from dinoport.tensor import Shape, TensorRef
 
 
@@ -17,7 +18,8 @@ class Clues:
     lie under; `keys` are the file's own top-level ones, `arguments` its `args` and `arch`. `file_name` is how the file
     is called, `published` the family of the published model that it is beyond doubt, `recorded` the one that a folder
     of ours says, `architecture` what timm's config.json calls it. `untold` says that a conversion wrote the file,
-    and knew of nobody; `written` gives the family that the conversion knew, and reads the whole file for it.
+    and knew of nobody; `written` gives the family that the conversion knew, and reads the whole file for it;
+    `claim` says how far these two are known to be of this file.
     """
 
     tensors: Mapping[str, TensorRef]
@@ -30,6 +32,7 @@ class Clues:
     architecture: str = ""
     untold: bool = False
     written: Callable[[], str | None] = lambda: None
+    claim: str = CLAIM
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -46,9 +46,10 @@ UNCOUNTED = "a frozen BatchNorm counts no batches, and no output depends on how 
 
 
 def with_frozen_norms(names: Mapping[str, Shape] | Sequence[str], classifier: str | None) -> tuple[Rule, ...]:
-    """The canonical names of a ResNet. A frozen BatchNorm, which computes the same, has one tensor less."""
-    counts = (f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var"))
-    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts if count not in names]
+    """The canonical names of a ResNet. Frozen BatchNorms, which compute the same, have no counts, none of them."""
+    counts = [f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var")]
+    are_frozen = not any(count in names for count in counts)
+    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts] if are_frozen else []
     return (*canonical_rules(names, classifier), *frozen)
 
 

@@ -57,6 +57,9 @@ OF_A_MODEL = frozenset(name for names in (SETTINGS["num_heads"], *SIZES.values()
 
 OF_AN_OPTIMIZER = frozenset({"lr", "learning_rate", "weight_decay", "betas", "momentum", "optimizer", "optim"})
 
+OF_LANGUAGE = frozenset({"vocab_size", "num_key_value_heads", "max_position_embeddings"})
+"""What the part of a language model says, whatever the part is called. It too has heads, an eps and a `rope_theta`."""
+
 OF_OTHERS = re.compile(
     r".*(optim|sched|loss|criterion|decoder|predictor|text|lang|llm|neck|head|project|augment|transform|data|train"
     r"|callback|logger|adapter|probe|discriminator|fusion).*"
@@ -147,6 +150,8 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     unseen: list[str] = []
     sides: list[tuple[object, str]] = []
     for path, values in _parts(given):
+        if values.keys() & OF_LANGUAGE:
+            continue
         unseen += [f"{path}{name}: True" for name in UNSEEN if values.get(name) is True]
         sides += [(values[name], f"{path}{name}") for name in SIZES["image_size"] if name in values]
         said = list(_settings(values))

@@ -7,7 +7,7 @@ Libraries keep the field when they save the model again, and the way back needs 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dinoport.model import CLAIM, Origin, Stated
+from dinoport.model import Origin, Stated
 from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import DTYPES, option_of
@@ -60,7 +60,7 @@ def model_in(report: Mapping[str, Any]) -> Mapping[str, Any]:
     return model if isinstance(model, dict) else {}
 
 
-def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
+def stated_by_report(report: Mapping[str, Any], claim: str) -> dict[str, Stated]:
     """What the dinoport.json beside a file of ours says of a model: settings, by the field of a request."""
     settings = model_in(report).get("settings")
     stated: dict[str, Stated] = {}
@@ -68,7 +68,7 @@ def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
         name = KEPT.get(str(each.get("name"))) if isinstance(each, dict) else None
         if name and each.get("origin") in TRUSTED:
             value = _value(name, each.get("value"))
-            stated |= {name: Stated(value, CLAIM, Origin.CLAIMED)} if value is not None else {}
+            stated |= {name: Stated(value, claim, Origin.CLAIMED)} if value is not None else {}
     return stated
 
 
@@ -114,7 +114,7 @@ def transform_fields(transform: Preprocessing) -> dict[str, object]:
     return {"resize": transform.resize, "crop": transform.crop, "filter": transform.resample, **statistics}
 
 
-def transform_by_report(report: Mapping[str, Any]) -> Preprocessing | None:
+def transform_by_report(report: Mapping[str, Any], claim: str) -> Preprocessing | None:
     """The transform that the dinoport.json beside a file of ours says; None where it says none, or what cannot be."""
     told: Any = model_in(report).get("transform")
     if not isinstance(told, dict) or told.get("filter") not in ("bicubic", "bilinear"):
@@ -125,8 +125,8 @@ def transform_by_report(report: Mapping[str, Any]) -> Preprocessing | None:
         return None
     if not all(_are_statistics(each) for each in (mean, std)) or min(std) <= 0 or len(mean) != len(std):
         return None
-    stored = dict.fromkeys(("resize", "crop", "resample", "mean", "std"), CLAIM)
-    return Preprocessing(resize, crop, told["filter"], mean=tuple(mean), std=tuple(std), reason=CLAIM, stored=stored)
+    stored = dict.fromkeys(("resize", "crop", "resample", "mean", "std"), claim)
+    return Preprocessing(resize, crop, told["filter"], mean=tuple(mean), std=tuple(std), reason=claim, stored=stored)
 
 
 def _is_side(value: Any) -> bool:

@@ -60,9 +60,9 @@ class _Reader:
 
     def export(self) -> Export:
         """ModelProto."""
-        model = self.wire.whole.message()
+        model = self.wire.whole.message(2, 3, 7, 8)
         graphs, producer = model.runs(7), (model.text(2), model.text(3))
-        opsets = {opset.text(1): opset.whole(2) for opset in map(Run.message, model.runs(8))}
+        opsets = {opset.text(1): opset.whole(2) for opset in (each.message(1, 2) for each in model.runs(8))}
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
         graph = self._graph(graphs[0], (), 1)
@@ -74,7 +74,7 @@ class _Reader:
         """GraphProto. `outer` are the values of the graphs around it, which its nodes may use."""
         if depth > MAX_DEPTH:
             raise self.wire.broken(f"graphs within graphs, {depth} deep", f"at most {MAX_DEPTH}")
-        fields = message.message()
+        fields = message.message(1, 5, 11, 12, 15)
         if 15 in fields.numbers:
             raise self.wire.broken("a sparse tensor", "tensors that are written whole")
         constants: dict[str, TensorRef] = {}
@@ -119,9 +119,9 @@ class _Reader:
 
     def _node(self, message: Run, known: tuple[set[str], ...], depth: int) -> Node:
         """NodeProto."""
-        fields = message.message()
+        fields = message.message(1, 2, 3, 4, 5, 7)
         own, operator, domain = fields.text(3), fields.text(4), fields.text(7)
-        found = (self._attribute(each.message(), known, depth) for each in fields.runs(5))
+        found = (self._attribute(each, known, depth) for each in fields.runs(5))
         attributes = {name: value for name, value in found if value is not None}
         for what, text in (("an operator", operator), ("a domain", domain)):
             if text and not is_name(text):
@@ -130,8 +130,9 @@ class _Reader:
         self.names.add(name)
         return Node(name, operator, domain, fields.texts(1), fields.texts(2), attributes)
 
-    def _attribute(self, fields: Message, known: tuple[set[str], ...], depth: int) -> tuple[str, Attribute | None]:
+    def _attribute(self, message: Run, known: tuple[set[str], ...], depth: int) -> tuple[str, Attribute | None]:
         """AttributeProto: one of its values, by the type that it says."""
+        fields = message.message(*range(1, 10), 20)
         kind = fields.whole(20)
         found: Attribute | None = None
         if kind == 1 and fields.floats(2):
@@ -155,17 +156,17 @@ class _Reader:
 
     def _input(self, message: Run) -> Input:
         """ValueInfoProto: a name, an element type, and sizes where it says some."""
-        fields = message.message()
+        fields = message.message(1, 2)
         name, kind = fields.text(1), fields.run(2)
-        tensor = kind.message().run(1) if kind else None
+        tensor = kind.message(1).run(1) if kind else None
         if not is_name(name):
             raise self.wire.broken(f"a wrong name: {short_text(name)}", "a short text")
-        return Input(name, *(self._tensor_type(tensor.message()) if tensor else (0, None)))
+        return Input(name, *(self._tensor_type(tensor.message(1, 2)) if tensor else (0, None)))
 
     def _tensor_type(self, fields: Message) -> tuple[int, tuple[int | str, ...] | None]:
         shape = fields.run(2)
-        sizes = shape.message().runs(1) if shape else None
-        return fields.whole(1), None if sizes is None else tuple(self._size(each.message()) for each in sizes)
+        sizes = shape.message(1).runs(1) if shape else None
+        return fields.whole(1), None if sizes is None else tuple(self._size(each.message(1, 2)) for each in sizes)
 
     def _size(self, fields: Message) -> int | str:
         """A number, or a name; some exporters write a number as a name."""

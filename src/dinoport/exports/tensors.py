@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import UnsafeCheckpointError
-from dinoport.exports.wire import EXPORT_AGAIN, Run, Wire
+from dinoport.exports.wire import EXPORT_AGAIN, MAX_UNPACKED, Run, Wire
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import too_short
 from dinoport.files.folders import LocalFolder
@@ -16,9 +16,6 @@ from dinoport.files.names import is_name, short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.values import MAX_AXES, is_shape, stored_tensor
 from dinoport.tensor import BFLOAT16, ArrayValues, TensorRef, shape_text
-
-MAX_UNPACKED = 1 << 20
-"""Numbers of a tensor that is written number by number, as shapes are. Weights are written as bytes."""
 
 DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("f4"), 10: np.dtype("f2"), 11: np.dtype("f8"), 16: BFLOAT16, 9: np.dtype("?"),
@@ -45,7 +42,7 @@ class Tensors:
 
     def tensor(self, message: Run) -> TensorRef:
         """TensorProto: its values lie in the file as bytes, in another file, or are few and written one by one."""
-        fields = message.message()
+        fields = message.message(1, 2, 3, *NUMBERS, 6, 8, 9, 13, 14)
         name, shape = fields.text(8), list(islice(fields.wholes(1), MAX_AXES + 1))
         if fields.numbers & {3, 6}:
             raise self.wire.broken(f"a tensor {short_text(name)} of texts or segments", "numbers, whole")
@@ -65,7 +62,7 @@ class Tensors:
             found = f"{name} of {dtype} with numbers in field {of_others[0]}"
             raise self.wire.broken(found, f"numbers of {' or '.join(NUMBERS[of_others[0]]) or 'types not read'} there")
         if fields.whole(14):
-            pairs = [pair.message() for pair in fields.runs(13)]
+            pairs = [pair.message(1, 2) for pair in fields.runs(13)]
             return self._external(name, dtype, shape, {pair.text(1): pair.text(2) for pair in pairs})
         if unpacked:
             return self._numbered(name, dtype, shape, unpacked)

@@ -7,7 +7,7 @@ read, so that weights inside a file are never copied to be looked at.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
@@ -16,6 +16,12 @@ from dinoport.files.damage import MADE_TO_MISLEAD, damaged
 
 MAX_FIELDS = 4_000_000
 """In one file. A graph of a thousand nodes has some twenty thousand; four million take seconds to walk."""
+
+MAX_UNPACKED = 1 << 20
+"""Numbers of a field that are written one by one, as shapes are. Weights are written as bytes."""
+
+MAX_RUNS = 100_000
+"""Of one field of a message. It is more than the nodes and the tensors that a graph may have."""
 
 MAX_TEXT_BYTES = 4096
 """Of one text: a name, or the place of a file."""
@@ -77,8 +83,9 @@ class Run:
             self.wire.count()
             yield number, value
 
-    def message(self) -> Message:
-        return Message(self)
+    def message(self, *numbers: int) -> Message:
+        """The message that these bytes are, with the fields of these numbers and no others."""
+        return Message(self, numbers)
 
     def varints(self) -> Iterator[int]:
         """The whole numbers that these bytes are, packed; from 0 to 2^64."""
@@ -90,22 +97,31 @@ class Run:
 
 
 class Message:
-    """The fields of a message by number, without values of another kind than is asked for.
+    """Some fields of a message by number, without values of another kind than is asked for.
 
-    Of several values of a field that has one, the last counts, as in Protocol Buffers.
+    The others are walked over, and nothing of them is held: a file can have millions of them. Of several values of a
+    field that has one, the last counts, as in Protocol Buffers.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._fields: dict[int, list[int | float | Run]] = {}
+    def __init__(self, run: Run, numbers: Iterable[int]) -> None:
+        self._fields: dict[int, list[int | float | Run]] = {number: [] for number in numbers}
         for number, value in run.fields():
-            self._fields.setdefault(number, []).append(value)
+            held = self._fields.get(number)
+            if held is None:
+                continue
+            held.append(value)
+            if isinstance(value, Run) and len(held) > MAX_RUNS:
+                raise run.wire.broken(f"more than {MAX_RUNS} values of field {number}", "a graph of some thousand")
+            if len(held) > MAX_UNPACKED:
+                raise run.wire.broken(f"more than {MAX_UNPACKED} numbers written one by one", "weights as bytes")
 
     @property
     def numbers(self) -> Set[int]:
-        return self._fields.keys()
+        """Of the fields that it has."""
+        return {number for number, values in self._fields.items() if values}
 
     def runs(self, number: int) -> list[Run]:
-        return [value for value in self._fields.get(number, ()) if isinstance(value, Run)]
+        return [value for value in self._fields[number] if isinstance(value, Run)]
 
     def run(self, number: int) -> Run | None:
         return next(reversed(self.runs(number)), None)
@@ -118,18 +134,18 @@ class Message:
         return run.text() if run else ""
 
     def floats(self, number: int) -> list[float]:
-        return [value for value in self._fields.get(number, ()) if isinstance(value, float)]
+        return [value for value in self._fields[number] if isinstance(value, float)]
 
     def wholes(self, number: int) -> Iterator[int]:
         """Whole numbers, which may also be packed: from 0 to 2^64."""
-        for value in self._fields.get(number, ()):
+        for value in self._fields[number]:
             if isinstance(value, Run):
                 yield from value.varints()
             elif isinstance(value, int):
                 yield value
 
     def whole(self, number: int) -> int:
-        return next((value for value in reversed(self._fields.get(number, [])) if isinstance(value, int)), 0)
+        return next((value for value in reversed(self._fields[number]) if isinstance(value, int)), 0)
 
 
 class Wire:

@@ -11,6 +11,7 @@ from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import family_by_report, record_of
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import naming_of
+from dinoport.finding.statements import claim_of
 from dinoport.finding.unwrap import StateDict, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import decode
@@ -61,6 +62,7 @@ def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None, re
         architecture=_architecture(checkpoint.config or {}),
         untold=is_untold(checkpoint.vouched),
         written=lambda: family_by_report(checkpoint.vouched),
+        claim=claim_of(checkpoint),
     )
 
 

@@ -15,7 +15,7 @@ from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Origin, Stated, Wishes
+from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
@@ -47,12 +47,17 @@ class SaidTransform(NamedTuple):
     untaken: tuple[str, ...] = ()
 
 
+def claim_of(checkpoint: Checkpoint) -> str:
+    """Why a value is taken from the report beside a file: it is of this file by its hash, or by name and size."""
+    return UNHASHED if checkpoint.looked_at else CLAIM
+
+
 def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTransform:
     """What timm's config.json says, the processor in a folder of Transformers, or the report beside a file."""
     if timm:
         return SaidTransform(timm.preprocessing, bool(timm.record))
     if checkpoint.processor is None:
-        return SaidTransform(transform_by_report(checkpoint.vouched), True)
+        return SaidTransform(transform_by_report(checkpoint.vouched, claim_of(checkpoint)), True)
     from dinoport.codebases.transformers.processor import transform_of
 
     found = transform_of(checkpoint.processor, checkpoint.config or {})

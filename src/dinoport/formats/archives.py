@@ -34,6 +34,11 @@ ARCHIVES = (
 TAR = "mkdir {folder} && tar -xf {file} -C {folder}"
 ZIP = "unzip -q {file} -d {folder}"
 
+OLDEST = b"sys_info\0"
+"""The first member of torch's own tar archives; unpacked, they are pickles that nothing reads."""
+
+LOAD_AND_SAVE = "load it with torch where you trust it, and save the state dict again"
+
 ENDING = re.compile(r"(\.tar)?\.(gz|xz|bz2|zst|lz4|7z|rar|zip)$|\.(tar|tgz|txz|tbz2?)$", re.IGNORECASE)
 
 
@@ -51,7 +56,12 @@ def packed_as(source: ByteSource, start: bytes) -> tuple[str, tuple[str, ...]] |
     for magic, name, command in ARCHIVES:
         if start.startswith(magic):
             return name, unpacking(source.where, command)
-    return ("a tar archive", unpacking(source.where, TAR)) if is_tar(start) else None
+    if not is_tar(start):
+        return None
+    first = 2 * BLOCK_BYTES if start[156:157] == b"x" else 0  # behind a header of pax, with a time in parts of a second
+    if source.read(0, min(source.size_bytes, first + BLOCK_BYTES))[first:].startswith(OLDEST):
+        return "a tar archive, as torch before 0.2 wrote checkpoints", (LOAD_AND_SAVE,)
+    return "a tar archive", unpacking(source.where, TAR)
 
 
 def unpacking(where: str, command: str) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ MAX_JSON_BYTES = 16 * 1024 * 1024
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 """What PEFT saves of an adapter, whose base lies elsewhere."""
 
+MAX_ADAPTER_CONFIG_BYTES = 1024 * 1024
+
 READ_BESIDE = (ADAPTER_CONFIG, "processor_config.json")
 """Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
 
@@ -138,9 +140,9 @@ def written_with(path: Path) -> Mapping[str, object] | None:
     return report if any(isinstance(each, dict) and entry.items() <= each.items() for each in own) else None
 
 
-def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:
+def _object(folder: Folder, name: str, files: Files, max_bytes: int = MAX_JSON_BYTES) -> dict[str, object] | None:
     """A JSON object, which joins the `files`; None where there is no such file."""
-    text = folder.read(name, MAX_JSON_BYTES)
+    text = folder.read(name, max_bytes)
     if text is None:
         return None
     files[name] = text
@@ -228,7 +230,7 @@ def is_adapter_folder(path: Path) -> bool:
 def read_adapter_folder(path: Path) -> Checkpoint:
     """Open an adapter. Raises CheckpointError for a config that is not a JSON object."""
     folder = LocalFolder(path)
-    config = _object(folder, ADAPTER_CONFIG, {})
+    config = _object(folder, ADAPTER_CONFIG, {}, MAX_ADAPTER_CONFIG_BYTES)
     name = next(name for name in ADAPTER_WEIGHTS if (path / name).is_file())
     source = folder.open(name)
     with closed_on_error(source.close):

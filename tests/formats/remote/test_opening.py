@@ -101,8 +101,9 @@ def test_half_an_address_of_the_hub_keeps_its_secrets(source: str) -> None:
 def test_a_repository_that_cannot_be_one() -> None:
     assert error_text(CheckpointError, lambda: open_remote("hf://-own er/repo/file.pth")) == (
         "hf://-own er/repo/file.pth does not name a repository on the Hub\n"
-        "  expected: an owner and a name, of letters, digits and '_', with a '-' or '.' between them, and of 96 "
-        "characters at most\n"
+        "  expected: an owner and a name, each of at most 96 letters, digits, '_', '-' and '.'; no '-' or '.' comes "
+        "first, last or twice in a row, and the name does not end in '.git'\n"
+        "  found: ' '\n"
         "  try: look up the repository's name on its page"
     )
 

@@ -16,7 +16,7 @@ from dinoport.codebases.dinov3.hub import hub_entry as hub_entry
 from dinoport.codebases.dinov3.hub import hub_file as hub_file
 from dinoport.codebases.dinov3.periods import ROPE_BASE, base_setting, heads_setting, read_rope
 from dinoport.codebases.dinov3.projection import made_before as made_before
-from dinoport.codebases.dinov3.refusals import refuse_coordinates, refuse_what_no_class_computes
+from dinoport.codebases.dinov3.refusals import COORDINATES, refuse_coordinates, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.drops import with_or_without_mask as written  # noqa: F401  # its table
@@ -181,8 +181,9 @@ def _eps_warnings(evidence: Evidence) -> tuple[str, ...]:
 
 def _coordinates(evidence: Evidence) -> Setting[str]:
     name = "rope coordinates"
-    if evidence.config is not None and text(evidence, "student.pos_embed_rope_normalize_coords") == "separate":
-        return Setting(name, "separate", Origin.INFERRED, evidence.config.name)
+    said = text(evidence, "student.pos_embed_rope_normalize_coords")
+    if evidence.config is not None and said in ("separate", *COORDINATES):
+        return Setting(name, said, Origin.INFERRED, evidence.config.name)  # of what is not refused, to be doubted
     return Setting(name, "separate", Origin.ASSUMED, "as in all released DINOv3 ViTs; no matter for square pictures")
 
 

@@ -30,8 +30,25 @@ PAGE = re.compile(
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-NAMES = "of letters, digits and '_', with a '-' or '.' between them, and of 96 characters at most"
+NAMES = (
+    "each of at most 96 letters, digits, '_', '-' and '.'; no '-' or '.' comes first, last or twice in a row, and the "
+    "name does not end in '.git'"
+)
 """What huggingface_hub takes for the two parts of a repository's name."""
+
+NAME_FAULTS = (
+    ("an address", r"://"),
+    ("{0!r}", r"[^\w./-]|--|\.\."),
+    ("no '/'", r"\A[^/]*\Z"),
+    ("more than one '/'", r"/[^/]*/"),
+    ("nothing before '/'", r"\A/"),
+    ("nothing after '/'", r"/\Z"),
+    ("{0!r} at the beginning of a part", r"(?<![^/])[.-]"),
+    ("{0!r} at the end", r"\.git\Z"),
+    ("{0!r} at the end of a part", r"[.-](?![^/])"),
+    ("{1} characters in one part", r"[^/]{97,}"),
+)
+"""What a name may break of that rule, and of `owner/name`: what is said, and what it looks like."""
 
 KINDS = {"datasets": "dataset", "spaces": "space"}
 
@@ -103,6 +120,12 @@ class HubFile:
         return f"{self.kind}s/" if self.kind else ""
 
 
+def name_fault(name: str) -> str | None:
+    """What in a name is not taken; None where nothing is known to be wrong."""
+    found = ((words, re.search(pattern, name, re.ASCII)) for words, pattern in NAME_FAULTS)
+    return next((words.format(each[0], len(each[0])) for words, each in found if each), None)
+
+
 def hub_file(source: str) -> HubFile | None:
     """The file or folder that a source names on the Hub; None for an address elsewhere.
 
@@ -135,6 +158,7 @@ def hub_file(source: str) -> HubFile | None:
         raise CheckpointError(
             f"{shown_address(source)} does not name a repository on the Hub",
             expected=f"an owner and a name, {NAMES}",
+            found=name_fault(repo),
             next_step="look up the repository's name on its page",
         ) from None
     main = revision in (None, "main")

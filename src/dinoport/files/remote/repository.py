@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
-from dinoport.files.remote.hub import NAMES, sound_token
+from dinoport.files.remote.hub import NAMES, name_fault, sound_token
 from dinoport.files.remote.hub_errors import conflicting, told
 from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.text import shown
@@ -128,6 +128,7 @@ class Repository:
             raise UsageError(
                 f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected=f"owner/name, {NAMES}",
+                found=name_fault(name) if name else None,
                 next_step=call("publish", FOLDER, "owner/name"),
             )
         self.name, self.sends = name, sends

@@ -1,12 +1,12 @@
 """Values of a tensor that several ranks wrote: each holds a box of it, and blocks are put together from the boxes."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.storage import Storage, storages_of
@@ -83,26 +83,30 @@ class SplitValues:
 
     def _runs(self) -> list[tuple[int, BoxedValues]]:
         """The parts that are one run of the flattened tensor each, and where it begins: blocks in them pass through."""
-        whole = (part for part in self.parts if is_contiguous(part.box, self.shape))
-        return [(int(places(part.box, self.shape, 0)), part) for part in whole]
+        return [(flat_index(part.box, self.shape), part) for part in self.parts if is_contiguous(part.box, self.shape)]
 
     def _fill(self, block: Array, first: int, part: BoxedValues) -> None:
         """Put into `block`, which begins at element `first` of the tensor, what `part` has of it."""
-        begin, end = (
-            bisect_left(range(part.box.size), position, key=lambda element: places(part.box, self.shape, element))
-            for position in (first, first + block.size)
-        )
+        begin = elements_before(part.box, self.shape, first)
+        end = elements_before(part.box, self.shape, first + block.size)
+        if begin == end:
+            return
+        contiguous = is_contiguous(part.box, self.shape)
+        origin = flat_index(part.box, self.shape) - first
         for values in part.values.blocks(begin, end, block.size):
-            block[places(part.box, self.shape, np.arange(begin, begin + values.size)) - first] = values
+            if contiguous:
+                block[origin + begin : origin + begin + values.size] = values
+            else:
+                block[_places(part.box, self.shape, begin, begin + values.size) - first] = values
             begin += values.size
 
 
-def places(box: Box, shape: Shape, elements: Any) -> Any:
-    """Where in the flattened tensor elements of a box lie, by their numbers in it; the order is the same in both."""
-    if not shape:
-        return elements
-    along = zip(np.unravel_index(elements, box.sizes), box.offsets, strict=True)
-    return np.ravel_multi_index(tuple(at + offset for at, offset in along), shape)
+def flat_index(box: Box, shape: Shape) -> int:
+    """Where in the flattened tensor the first element of a box lies."""
+    index = 0
+    for offset, length in zip(box.offsets, shape, strict=True):
+        index = index * length + offset
+    return index
 
 
 def is_contiguous(box: Box, shape: Shape) -> bool:
@@ -110,6 +114,23 @@ def is_contiguous(box: Box, shape: Shape) -> bool:
     split = [size != length for size, length in zip(box.sizes, shape, strict=True)]
     last = max((axis for axis, is_split in enumerate(split) if is_split), default=0)
     return all(size == 1 for size in box.sizes[:last])
+
+
+def elements_before(box: Box, shape: Shape, position: int) -> int:
+    """How many elements of a box come before element `position` of the flattened tensor."""
+    if position >= prod(shape):
+        return box.size
+    count, inner_shape, inner_box = 0, prod(shape), box.size
+    for offset, size, length in zip(box.offsets, box.sizes, shape, strict=True):
+        inner_shape //= length
+        inner_box //= size
+        coordinate, position = divmod(position, inner_shape)
+        if coordinate < offset:
+            return count
+        if coordinate >= offset + size:
+            return count + size * inner_box
+        count += (coordinate - offset) * inner_box
+    return count
 
 
 def tiling_problem(shape: Shape, boxes: Sequence[Box]) -> str | None:
@@ -125,12 +146,12 @@ def tiling_problem(shape: Shape, boxes: Sequence[Box]) -> str | None:
     cells = [len(along) - 1 for along in edges] if filled else []
     if prod(cells) > MAX_CELLS:
         return f"{len(filled)} parts that form no regular grid"
-    cell_of = [{edge: place for place, edge in enumerate(along)} for along in edges]
+    places = [{edge: place for place, edge in enumerate(along)} for along in edges]
     taken = np.zeros(cells, dtype=bool)
     for box in filled:
         cell = tuple(
-            slice(along[offset], along[offset + size])
-            for along, offset, size in zip(cell_of, box.offsets, box.sizes, strict=True)
+            slice(place[offset], place[offset + size])
+            for place, offset, size in zip(places, box.offsets, box.sizes, strict=True)
         )
         if taken[cell].any():
             return f"a part {box}, which another part covers too"
@@ -139,3 +160,15 @@ def tiling_problem(shape: Shape, boxes: Sequence[Box]) -> str | None:
     if covered != prod(shape):
         return f"{prod(shape) - covered} of {prod(shape)} elements that no part covers"
     return None
+
+
+def _places(box: Box, shape: Shape, begin: int, end: int) -> NDArray[np.int64]:
+    """Where in the flattened tensor elements `begin` to `end` of a box lie."""
+    left = np.arange(begin, end, dtype=np.int64)
+    places = np.zeros(end - begin, dtype=np.int64)
+    stride = 1
+    for offset, size, length in zip(reversed(box.offsets), reversed(box.sizes), reversed(shape), strict=True):
+        left, coordinate = np.divmod(left, size)
+        places += (coordinate + offset) * stride
+        stride *= length
+    return places

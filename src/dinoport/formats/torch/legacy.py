@@ -13,6 +13,7 @@ from typing import TypeGuard
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import damaged, too_short
+from dinoport.formats.archives import LOAD_AND_SAVE
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
@@ -91,7 +92,11 @@ def _read(source: ByteSource, data: bytes) -> object:
             storage = Storage(source, label, wanted.size_bytes, locate, extent=extent)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count)
         if isinstance(key, tuple) and key[5] is not None:
-            raise _broken(source, "a view of a storage, as torch before 0.4 wrote them")
+            raise CheckpointError(
+                f"{source.where} holds a view of a storage, as torch before 0.4 wrote them",
+                expected="tensors over whole storages, as later versions write them",
+                next_step=LOAD_AND_SAVE,
+            )
         return wanted.checked(source.where, storages[wanted.name])
 
     def load(use: Callable[[object], object] | None = None) -> object:
