@@ -9,7 +9,7 @@ LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 """Where Linux says what a container may take: in both versions of its control groups."""
 
 SHARE = 0.8
-"""Of what is free, or of what a container may take, new work takes this much."""
+"""How much of the free memory, or of a container's limit, new work takes."""
 
 UNKNOWN_BYTES = 4 * 10**9
 """Where the system does not say what is free."""

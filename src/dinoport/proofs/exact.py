@@ -150,7 +150,7 @@ def compare_whole(
     cast: np.dtype[Any] | None = None,
     anew: Mapping[str, Operation] | None = None,
 ) -> dict[str, Compared]:
-    """Compare those canonical tensors that `target`, a part of what is written, holds whole."""
+    """Compare the canonical tensors that `target`, one written file of several, holds whole."""
     whole = {name: step for name, step in target.steps.items() if name in source.steps and _is_whole(target, step)}
     pairs = [(source.steps[name], step) for name, step in whole.items() if not _is_declared(source.steps[name])]
     with _workers() as pool:

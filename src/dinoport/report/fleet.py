@@ -42,7 +42,7 @@ class Fleet(Printed):
         return 3 if NOT_EQUAL in self.counts else 1 if set(self.counts) - set(FINE) else 0
 
     def lines(self) -> Iterator[str]:
-        """The counts, and each cause of what is not done, once, with its targets."""
+        """The counts, and each cause of a failure once, with the targets that failed by it."""
         for status, count in self.counts.items():
             names = [_target(result) for result in self.results if result["status"] == status]
             named = f": {listed(names, FEW)}" if status in FINE else ""  # the others stand by their causes

@@ -123,7 +123,7 @@ class Conversion:
 
     @property
     def settings(self) -> tuple[Setting[object], ...]:
-        """Every value that decides what is computed, of the model and of what is before it."""
+        """Every value that decides what is computed: the model's, and those of its input."""
         return (*self.model.settings, *self.transform)
 
     def check_unchanged(self) -> None:

@@ -180,10 +180,11 @@ def _eps_warnings(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _coordinates(evidence: Evidence) -> Setting[str]:
+    """As the config says. Where it says others than `separate` it is refused, or doubted if it is another model's."""
     name = "rope coordinates"
     said = text(evidence, "student.pos_embed_rope_normalize_coords")
     if evidence.config is not None and said in ("separate", *COORDINATES):
-        return Setting(name, said, Origin.INFERRED, evidence.config.name)  # of what is not refused, to be doubted
+        return Setting(name, said, Origin.INFERRED, evidence.config.name)
     return Setting(name, "separate", Origin.ASSUMED, "as in all released DINOv3 ViTs; no matter for square pictures")
 
 
