@@ -2,8 +2,7 @@
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
-from dinoport.codebases.drops import CENTER, COUNT, OF_DINO
-from dinoport.codebases.drops import with_frozen_norms as written  # noqa: F401  # its table
+from dinoport.codebases.drops import CENTER, COUNT, OF_DINO, with_frozen_norms
 from dinoport.codebases.shapes import required
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
@@ -11,6 +10,8 @@ from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.resnet.architecture import ResNet
+
+written = with_frozen_norms
 
 FIXED = {"stride": "in the 3×3", "dilation": "none", "BatchNorm eps": 1e-5}
 """What torchvision's ResNet-50 computes with, and no tensor shows."""

@@ -18,8 +18,7 @@ from dinoport.codebases.dinov3.periods import ROPE_BASE, base_setting, heads_set
 from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.dinov3.refusals import COORDINATES, refuse_coordinates, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
-from dinoport.codebases.drops import OF_DINOV3
-from dinoport.codebases.drops import with_or_without_mask as written  # noqa: F401  # its table
+from dinoport.codebases.drops import OF_DINOV3, with_or_without_mask
 from dinoport.codebases.heads import Weighed, head_reader, weighed
 from dinoport.codebases.run import Read, contradictions, full_precision, input_size, said, statistics, text
 from dinoport.codebases.shapes import required
@@ -31,6 +30,8 @@ from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import Shape, shape_text
+
+written = with_or_without_mask
 
 BUILDERS = {
     "vit_small": (384, 6, 12, 4.0),
