@@ -204,7 +204,9 @@ def test_the_base_of_rotation_of_a_model_whose_names_have_no_periods(given: Any,
     tensors = load_file(tmp_path / "folder" / "model.safetensors")
     torch.save({"pytorch-lightning_version": "2.6.6", "state_dict": tensors, "hyper_parameters": given}, tmp_path / "f")
     found = {each.name: each for each in plan(tmp_path / "f", num_heads=2).settings}["rope base"]
-    assert (found.value, found.origin) == ("1000.0", "stored")
+    assert (found.value, found.origin) == ("1000.0", "inferred")
+    report = convert(tmp_path / "f", tmp_path / "again", num_heads=2, level="exact")
+    assert any(named.startswith("rope base = 1000.0 (") for named in report.verdict.named)
     stored = {each.name: each for each in planned(tmp_path, given, "dinov3", num_heads=2).settings}["rope base"]
     assert (stored.value, stored.reason) == ("100.0", "rope_embed.periods")
 

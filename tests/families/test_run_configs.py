@@ -1,6 +1,7 @@
 """What a run's config says besides its tensors: taken where they are silent, refused in words where they are not."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,3 +242,13 @@ def test_what_a_contradicted_config_says_otherwise_is_doubted(layer: str, is_dou
     found = {each.name: each for each in read(Naming("", "", bool, given=vit), given).settings}
     assert (found["eps"].value, found["eps"].doubted) == (1e-6, is_doubted)
     assert [name for name, each in found.items() if each.doubted] == ["eps"] * is_doubted
+
+
+@pytest.mark.parametrize(("base", "is_doubted"), [(1000, True), (100, False)])
+def test_a_base_of_the_run_beside_names_without_periods_is_doubted(base: int, is_doubted: bool) -> None:
+    """They are made with the released models' base, and the verdict's first line names that."""
+    given = evidence("dinov3", {**OWN["dinov3"], "pos_embed_rope_base": base})
+    made = replace(given, declared=frozenset({"rope_embed.periods"}))
+    found = {each.name: each for each in read(Naming("", "", bool, given=vit), made).settings}["rope base"]
+    assert (found.value, found.doubted) == (100.0, is_doubted)
+    assert ("config.yaml says 1000, and no tensor shows it" in found.reason) == is_doubted

@@ -13,7 +13,7 @@ from typing import Any
 
 from dinoport.codebases.vit_sizes import refuse_oblong
 from dinoport.errors import SettingError
-from dinoport.model import Stated
+from dinoport.model import Origin, Stated
 from dinoport.shown.text import counted
 
 WHERE = "hyper_parameters of Lightning"
@@ -59,6 +59,9 @@ OF_AN_OPTIMIZER = frozenset({"lr", "learning_rate", "weight_decay", "betas", "mo
 
 OF_LANGUAGE = frozenset({"vocab_size", "num_key_value_heads", "max_position_embeddings"})
 """What the part of a language model says, whatever the part is called. It too has heads, an eps and a `rope_theta`."""
+
+UNHELD = {"rope_theta": (Origin.INFERRED, True)}
+"""What no tensor confirms, so that the verdict's first line names it: another network's part may have said it."""
 
 OF_OTHERS = re.compile(
     r".*(optim|sched|loss|criterion|decoder|predictor|text|lang|llm|neck|head|project|augment|transform|data|train"
@@ -168,7 +171,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     one = {name: next(iter(values.items())) for name, values in found.items() if len(values) == 1}
     more = {name: values for name, values in found.items() if len(values) > 1}
     return HyperParameters(
-        {name: Stated(value, f"{spelled} in {where}") for name, (value, spelled) in one.items()},
+        {name: Stated(value, f"{spelled} in {where}", *UNHELD.get(name, ())) for name, (value, spelled) in one.items()},
         {name: ", ".join(f"{each} {value}" for value, each in values.items()) for name, values in more.items()},
         sizes if one else {},
         others,

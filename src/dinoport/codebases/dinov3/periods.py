@@ -58,9 +58,13 @@ def read_rope(evidence: Evidence) -> Rope:
 def base_setting(evidence: Evidence, rope: Rope) -> Setting[float]:
     wishes = evidence.wishes
     if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, *wishes.said("rope_theta"))
+        return Setting("rope base", rope.theta, *wishes.said("rope_theta"), doubted=wishes.doubted("rope_theta"))
     if PERIODS in evidence.declared:
-        return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
+        of_run, doubt = number(evidence, ROPE_BASE), ""
+        if evidence.config is not None and of_run not in (None, rope.theta):
+            doubt = f"; {evidence.config.name} says {of_run:g}, and no tensor shows it"
+        reason = f"as in all released DINOv3 ViTs{doubt}"
+        return Setting("rope base", rope.theta, Origin.ASSUMED, reason, doubted=bool(doubt))
     if evidence.wishes.rope_theta == rope.theta:
         return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {evidence.wishes.said_by}")
     if not rope.rounded:
