@@ -26,7 +26,7 @@ def is_at_hub(source: str | Path) -> bool:
 def shown_address(url: str) -> str:
     """The address without user, password, query and fragment: a signed URL's query is as good as a password.
 
-    It says something of what is not a sound address too, and of a chain of addresses the first part alone.
+    Of a chain of addresses it is the first part alone. Unsound addresses are taken too.
     """
     scheme, is_whole, rest = url.partition("://")
     if not is_whole:

@@ -141,7 +141,7 @@ class Conversion:
 def transform_settings(
     transform: Preprocessing | None, channels: int, request: Request, claimed: frozenset[str]
 ) -> Iterator[Setting[object]]:
-    """Statistics, resize, crop and filter of what is written, each with its origin.
+    """The statistics, resize, crop and filter of the target, each with its origin.
 
     Where a model takes other than three channels, only the values that the user gave are known. `claimed` are the
     fields of the request that only a folder says.

@@ -152,7 +152,7 @@ class Repository:
     def create(self, private: bool | None) -> None:
         """Make the repository, unless it is there. What the Hub makes by default is public.
 
-        To a conflict huggingface_hub reads the address of what is there out of the answer, which may have none.
+        Where it is there, huggingface_hub looks for its address in the answer, which may have none.
         """
         from huggingface_hub.errors import RepositoryNotFoundError
 

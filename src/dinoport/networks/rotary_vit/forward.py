@@ -48,7 +48,7 @@ def forward(
     are computed in `rope_dtype`. Queries and keys are rotated in `rotation_dtype`, by default their own, as
     Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16. `rotation`
     takes the place of all that. With each of the `others` the same pictures are computed once more, in one sweep over
-    the weights: they follow in the batch of all outputs, and of what is observed.
+    the weights: all outputs, and all that is observed, have them as further rows of the batch.
     """
     patches = patch_map(state, pixels, architecture.patch_size)
     rotation = rotation or _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])

@@ -40,7 +40,7 @@ def forward(
     mean of the patches is normed in place of tokens, it is `pooled`, (batch, width), and tokens are not normed. A whole
     MAE gives tokens of the patches that it sees, and `drawn`, (batch, patches, pixels of a patch). `state`
     holds canonical names; pixels and tensors are of one dtype, and so is the result. Logits are left out without a
-    classifier. `positions`, a table of this picture's size, takes the place of what is resampled. Raises ValueError
+    classifier. `positions`, a table of this picture's size, is used in place of the resampled one. Raises ValueError
     where a model that takes whole patches alone gets a picture of another size.
     """
     tokens = _embed(state, architecture, pixels, positions)

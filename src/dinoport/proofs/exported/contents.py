@@ -27,7 +27,7 @@ class Contents:
     `found` leads to the canonical tensors that it holds, `folded` to what it was computed of. `tables` are those of
     positions, which are compared by themselves. `remaining` are neither, and no weights by their shape. `missing` are
     the canonical tensors that the file does not hold as they are. `rounded` are found after rounding to the file's
-    dtype; `unrounded` are the canonical tensors that none of those is a part of.
+    dtype; `unrounded` are the canonical tensors that no such rounded one is a part of.
     """
 
     found: Mapping[str, tuple[str, ...]]

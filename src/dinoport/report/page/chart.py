@@ -61,7 +61,7 @@ class Mark:
 class Chart:
     """Two curves, and what the limit leaves free. `labels` are in per cent, all else in pixels from the top.
 
-    Marks at `zero` are of what is exactly zero, and no line leads to them. `circled` is the mark to look at.
+    Marks at `zero` stand for differences of exactly zero, and no line leads to them. `circled` is the mark to look at.
     """
 
     main: tuple[Mark, ...]
