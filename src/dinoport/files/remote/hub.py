@@ -132,10 +132,6 @@ def hub_file(source: str) -> HubFile | None:
     Raises CheckpointError for half an address.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
-        HFValidationError,
-        validate_repo_id,
-    )
 
     if source.lower().startswith("hf://"):
         found = FILE.fullmatch(source)
@@ -152,15 +148,13 @@ def hub_file(source: str) -> HubFile | None:
             return None
     kind, revision = KINDS.get(found["kind"] or ""), found["revision"]
     repo = f"{found['owner']}/{found['name']}"
-    try:
-        validate_repo_id(repo)
-    except HFValidationError:
+    if fault := name_fault(repo):
         raise CheckpointError(
             f"{shown_address(source)} does not name a repository on the Hub",
             expected=f"an owner and a name, {NAMES}",
-            found=name_fault(repo),
+            found=fault,
             next_step="look up the repository's name on its page",
-        ) from None
+        )
     main = revision in (None, "main")
     path = unquote(found["path"] or "")
     if path and found.groupdict().get("view") == "tree":

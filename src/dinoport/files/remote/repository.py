@@ -117,18 +117,12 @@ class Repository:
     def __init__(self, name: str, token: str | None = None, *, sends: bool = False) -> None:
         """Raises UsageError for what is not a name of a repository, or not a token."""
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
-        try:
-            validate_repo_id(name)
-            valid = name.count("/") == 1
-        except HFValidationError:
-            valid = False
-        if not valid:
+        if fault := name_fault(name):
             raise UsageError(
                 f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected=f"owner/name, {NAMES}",
-                found=name_fault(name) if name else None,
+                found=fault if name else None,
                 next_step=call("publish", FOLDER, "owner/name"),
             )
         self.name, self.sends = name, sends
