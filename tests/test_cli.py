@@ -74,7 +74,7 @@ def test_a_dry_run_foresees_packages_rights_and_another_run(run: Run, tmp_path, 
     assert done.err.startswith(f"error: another run is writing {tmp_path / 'out'}\n")
     monkeypatch.setattr("dinoport.cli.commands.missing", lambda *names: ["torch", "pillow"])
     warned = " ".join(run(*words).out.split())
-    assert "the full proof needs torch, pillow (not installed): pip install torch pillow, or --verify exact" in warned
+    assert "without --verify exact torch, pillow is needed (not installed): pip install torch pillow" in warned
     assert "not installed" not in run(*words, *EXACT).out
     assert names(tmp_path) == set()
     monkeypatch.setattr("os.access", lambda path, mode: False)
@@ -593,3 +593,11 @@ def test_why_inspect_refuses_is_wrapped(run: Run) -> None:
     refused = refused.replace(str(DEMO), "DEMO")
     assert refused.count("\n") > 5
     assert all(len(line) <= 80 for line in refused.splitlines())
+
+
+def test_an_inspection_does_not_propose_itself(run: Run, tmp_path) -> None:
+    write_torch_file(tmp_path / "other.pth", [tensor("encoder.weight", formula.tensor("encoder.weight", (3, 4)))])
+    assert f"try: dinoport inspect {tmp_path}/other.pth" in run("convert", tmp_path / "other.pth", tmp_path / "x").err
+    done = run("inspect", tmp_path / "other.pth")
+    assert "is not a model of the DINO family" in done.out
+    assert "try: " not in done.out
