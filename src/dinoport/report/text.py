@@ -208,12 +208,16 @@ def cause_text(found: Diagnosis) -> str:
 
 def _model(report: Report, label: str = "model") -> Iterator[str]:
     yield from entry(label, " → ".join(report.ends))
+    said_above = () if report.verdict.failed else report.verdict.assumptions
     for origin in Origin:
-        settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
+        used = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
+        settings = [setting for setting in used if setting.text not in said_above]
         if settings:
             texts = [*map(_decision, settings)]
             said = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
             yield from entry("", f"{origin.value}: {said}")
+    if said_above:
+        yield from entry("", "the other values stand above, under assuming")
     unused = [setting for setting in report.settings if not setting.used]
     if unused:
         yield from entry("", f"not used here: {', '.join(map(_decision, unused))}")
@@ -223,8 +227,7 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
 
 
 def _decision(decision: Decision) -> str:
-    text = f"{decision.name} = {decision.value}"
-    return text if decision.origin == Origin.STORED.value else f"{text} ({decision.reason})"
+    return f"{decision.name} = {decision.value}" if decision.origin == Origin.STORED.value else decision.text
 
 
 def _accounting(report: Report) -> Iterator[str]:
