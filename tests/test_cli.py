@@ -336,6 +336,17 @@ def with_demo(words: str) -> list[str]:
         ("convert x y --image-mean a,b", "error: --image-mean takes one number for each channel"),
         ("convert x y --image-std 1,0,1", "error: --image-std takes one number for each channel"),
         (
+            "convert x y --image-mean 1,2",
+            "error: --image-mean takes one number for each channel, from 0 to 1\n"
+            "  expected: three for RGB, such as 0.485,0.456,0.406\n  found: 2 numbers: 1, 2\n",
+        ),
+        (
+            "convert x y --image-mean 123.675,116.28,103.53",
+            "error: --image-mean takes one number for each channel, from 0 to 1\n"
+            "  expected: three for RGB, such as 0.485,0.456,0.406\n  found: 3 numbers: 123.675, 116.28, 103.53\n"
+            "  likely cause: numbers from 0 to 255: divide them by 255\n",
+        ),
+        (
             "convert x y --num-heads 2 --num-heads 4",
             "error: --num-heads is given twice\n  found: 2 and 4\n  try: give it once\n",
         ),
@@ -368,6 +379,7 @@ def test_wrong_usage_is_exit_code_2_and_text(run: Run, words: str, message: str)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert "Traceback" not in done.err
+    assert ("255" in done.err) == ("255" in message)
 
 
 @pytest.mark.parametrize(
