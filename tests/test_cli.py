@@ -44,9 +44,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path) -> Non
     done = run("convert", DEMO, tmp_path / "out", *HEADS, "--dry-run")
     assert done.code == 0
     assert (
-        "  encoder.layer.{0…3}.attention.attention.query.weight  ×4\n"
-        "      ← blocks.{0…3}.attn.qkv.weight rows 0–31 of 96\n"
+        "  encoder.layer.{0…3} ← blocks.{0…3}\n"
+        "    layernorm_before.weight          ← norm1.weight\n"
+        "    layernorm_before.bias            ← norm1.bias\n"
+        "    attention.attention.query.weight ← attn.qkv.weight rows 0–31 of 96\n"
     ) in done.out
+    assert max(map(len, done.out.partition("\nplan ")[2].splitlines())) <= 80
     assert "\ntensors     70 to copy bit for bit, 2 to make, 8 to drop; " in done.out
     assert "\nto make     pooler.dense.weight" in done.out
     assert "\nto drop     head.mlp.{0, 2, 4}.weight" in done.out

@@ -57,7 +57,7 @@ def keep_and_show(
         else:
             with lines_on(sys.stdout):
                 lines = [*report_lines(report), *(["", *entry("report", str(path))] if path else [])]
-                plan = ["", "plan", *plan_lines(report)] if with_plan else []
+                plan = ["", *plan_lines(report)] if with_plan else []
             print_report([*lines, *plan], report.verdict.word.value)
         sys.stdout.flush()
     except DinoportError as error:

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
@@ -94,6 +94,19 @@ def _glued(found: str | re.Match[str]) -> str:
 def worded(text: str) -> str:
     """A text, shown, in the words of its medium."""
     return _MEDIUM.get().worded(shown(text))
+
+
+def arrows(rows: Sequence[tuple[str, str]], indent: str) -> Iterator[str]:
+    """Rows of two columns with an arrow between; the second one stands below the first where both do not fit."""
+    room = _MEDIUM.get().columns - len(f"{indent} ← ")
+    fitting = [(first, second) for first, second in rows if len(first) + len(second) <= room]
+    left = max((len(first) for first, _ in fitting), default=0)
+    for first, second in rows:
+        if (first, second) in fitting:
+            yield f"{indent}{shown(first):<{min(left, room - len(second))}} ← {shown(second)}"
+        else:
+            yield from wrapped(first, indent, f"{indent}  ")
+            yield from wrapped(f"← {second}", f"{indent}  ", f"{indent}    ")
 
 
 def whole(text: str, label: str = "") -> str:
