@@ -9,7 +9,7 @@ from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, OF_OTHERS, hyper_parameters, statistics_in
+from dinoport.codebases.hyper_parameters import OF_OTHERS, WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
 
