@@ -9,7 +9,7 @@ from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
+from dinoport.codebases.hyper_parameters import OF_OTHERS, WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
 
@@ -95,14 +95,14 @@ def signs_in(tree: object) -> frozenset[str]:
     return frozenset({MMENGINE} & meta.keys())
 
 
-def said_in(where: str, tree: object) -> Said:
-    """What the file of a framework says besides its tensors.
+def said_in(where: str, tree: object, config: Mapping[str, object] | None = None) -> Said:
+    """What the file of a framework says besides its tensors, and the `config` beside it.
 
     Raises SettingError for arguments of timm's training by which it may have built another model than tensors show.
     """
     if not isinstance(tree, dict):
         return Said()
-    own = _lightning(tree) or _config(tree) or _several_in_text(tree)
+    own = _lightning(tree) or _config(tree) or _several_in_text(tree) or _beside(config)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
     stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= _mmengine(tree) | _lightly(tree)
@@ -155,14 +155,37 @@ def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 
 def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
-    """What a user's own training kept beside its model, as a dict or an object, where it says heads or eps."""
-    held = {key: tree[key] for key in CONFIGS if key in tree}
-    key = next(iter(held)) if len(held) == 1 else None
-    found = hyper_parameters(held[key], key) if key else hyper_parameters(held, "configs")
-    return found if found.stated or found.several or found.unseen else None
+    """What a user's own training kept beside its model, under whatever key, where it says heads or eps.
+
+    A key that does not mean a model by its name may speak of another part: the verdict names what is taken from it.
+    """
+    own = {key: each for key, each in tree.items() if key in CONFIGS or (type(key) is str and not OF_OTHERS.match(key))}
+    saying = {key: each for key, each in own.items() if hyper_parameters(each).says}
+    if not saying:
+        found = hyper_parameters({key: each for key, each in tree.items() if type(each) in (int, float)}, "own keys")
+        return found.as_doubted() if found.says else None
+    key, *more = saying
+    found = hyper_parameters(saying, "configs") if more else hyper_parameters(saying[key], key)
+    return found if saying.keys() <= {*CONFIGS} else found.as_doubted()
 
 
-CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
+CONFIGS = (
+    *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),
+    *("model_config", "model_cfg", "model_args", "model_kwargs"),
+)
+"""Under which a training keeps what its model was built with."""
+
+
+def _beside(config: Mapping[str, object] | None) -> HyperParameters | None:
+    """What the config.json of a folder says that a user's own class wrote, as by PyTorchModelHubMixin."""
+    if not config or "architecture" in config or (OF_TRANSFORMERS & config.keys() and "auto_map" not in config):
+        return None
+    found = hyper_parameters(config, "config.json")
+    return found.as_doubted() if found.says else None
+
+
+OF_TRANSFORMERS = frozenset({"architectures", "model_type"})
+"""What a config.json of Transformers names its class by; one with `auto_map` is of a user's own."""
 
 
 def _sides(tree: Mapping[str, Any]) -> HyperParameters | None:

@@ -86,6 +86,16 @@ class HyperParameters:
     unseen: tuple[str, ...] = ()
     sides: tuple[tuple[object, str], ...] = ()
 
+    @property
+    def says(self) -> bool:
+        """Whether they say anything of a model."""
+        return bool(self.stated or self.several or self.unseen)
+
+    def as_doubted(self) -> HyperParameters:
+        """The same, where they may speak of another model: the verdict's first line names what is taken."""
+        own = {name: each._replace(origin=Origin.INFERRED, doubted=True) for name, each in self.stated.items()}
+        return replace(self, stated=own)
+
     def taken(self, stated: Mapping[str, Stated]) -> HyperParameters:
         """Only what is among the settings that are `stated` in the end, and what no other word has settled."""
         own = {name: each for name, each in self.stated.items() if stated.get(name) is each}

@@ -69,7 +69,8 @@ def read_model(
     as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
     if is_known_class(checkpoint.config or {}):
         return as_folder()
-    said, timm = said_in(checkpoint.where, checkpoint.tree), statements.timm_config_of(checkpoint)
+    said = said_in(checkpoint.where, checkpoint.tree, checkpoint.config)
+    timm = statements.timm_config_of(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
