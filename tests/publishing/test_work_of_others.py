@@ -34,7 +34,7 @@ def test_a_card_that_was_edited_on_the_hub_is_not_lost(
     for more in ((), ("--source-name", "better words"), ("--revision", "new-branch")):
         done = run("publish", proven, "owner/model", *more)
         assert done.code == 1
-        assert "README.md of owner/model holds words of yours or of somebody else" in done.err
+        assert "README.md of owner/model holds words of yours or of others" in done.err
         assert "would be replaced; nothing was sent" in done.err
         assert "save the file from there, and give it as --card" in done.err
     assert commits(hub) == before
@@ -61,7 +61,7 @@ def test_words_of_a_card_are_not_lost_where_it_is_not_given_again(
     before = commits(hub)
     done = run("publish", other, "owner/model")
     assert done.code == 1
-    assert "README.md of owner/model holds words of yours or of somebody else, and would be replaced" in done.err
+    assert "README.md of owner/model holds words of yours or of others, and would be replaced" in done.err
     assert "or give the --card of last time again" in " ".join(done.err.split())
     assert commits(hub) == before
     (tmp_path / "card.md").write_text("# Slides\n\nOurs again.\n")

@@ -260,7 +260,7 @@ def refuse_to_replace_a_card(edited: Collection[str], repository: Repository, co
     if CARD not in edited:
         return
     raise SettingError(
-        f"{CARD} of {repository.name} holds words of yours or of somebody else, and would be replaced; nothing was sent",
+        f"{CARD} of {repository.name} holds words of yours or of others, and would be replaced; nothing was sent",
         where=f"{repository.page}/blob/{commit}/{CARD}",
         expected=f"no {CARD}, or one with words of dinoport alone",
         next_step=(
