@@ -33,6 +33,19 @@ def test_what_cannot_be_asked_of_a_graph_is_refused(source: Path, asked: dict[st
     assert f"leave `{name}` out" in str(raised.value)
 
 
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_another_size_than_the_graph_takes_is_refused(source: Path, level: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        verify(source, GRAPH, VIT.request, image_size=48, level=level)
+    assert str(raised.value) == (
+        "`image_size=48` does not fit this graph, which takes pictures of one size\n"
+        f"  where: {GRAPH}\n"
+        "  found: 32×32 pixels\n"
+        "  try: leave `image_size` out, or give the graph that was exported for this size"
+    )
+    assert not verify(source, GRAPH, VIT.request, image_size=32, level=level).verdict.failed
+
+
 def test_a_processor_is_for_a_graph(tmp_path: Path) -> None:
     source = tiny.write(tmp_path / "original.pth")
     convert(source, tmp_path / "folder", tiny.REQUEST, level="none")

@@ -69,7 +69,8 @@ def read_model(
     as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
     if is_known_class(checkpoint.config or {}):
         return as_folder()
-    said, timm = said_in(checkpoint.where, checkpoint.tree), statements.timm_config_of(checkpoint)
+    said = said_in(checkpoint.where, checkpoint.tree, checkpoint.config)
+    timm = statements.timm_config_of(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
@@ -204,7 +205,7 @@ def _model_in(
                 f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
                 for gap in gaps(checkpoint)
             ),
-            *of_built_in(place.outside),
+            *of_built_in([*place.outside, *(each.name for each in decoding.aside)]),
             *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,
@@ -242,12 +243,13 @@ def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, Tensor
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
     """Whether a folder of Transformers is, as a whole, of a class that is not read here, for all that its names fit.
 
-    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class.
+    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class. EoMT has its
+    backbone under bare names.
     """
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
-    return bool(whole and not asked and name)
+    return bool(whole and not asked and name and not name.startswith("Eomt"))
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

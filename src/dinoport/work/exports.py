@@ -33,9 +33,11 @@ def verify_export(
 
     Raises SettingError for what cannot be asked of a graph.
     """
-    _refuse_unused(request or Request(), checks)
+    request = request or Request()
+    _refuse_unused(request, checks)
     export, written = read_export(graph)
-    with written, _prepared(source, request or Request(), checks, on_progress) as conversion:
+    _refuse_other_size(export, request)
+    with written, _prepared(source, request, checks, on_progress) as conversion:
         _refuse_larger(export, conversion.model)
         announce(sources(conversion.plan.steps).values())
         with pinned_sources(conversion) as pinned:
@@ -77,6 +79,18 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
                 cause="no graph prepares pictures",
                 next_step=f"add `processor=FOLDER`, or leave `{name}` out",
             )
+
+
+def _refuse_other_size(export: Export, request: Request) -> None:
+    """Raise SettingError for a size of pictures that the graph does not take: it would not be looked at."""
+    sides = [side for each in export.graph.inputs[:1] for side in (each.sizes or ())[2:] if isinstance(side, int)]
+    if request.image_size is not None and any(side != request.image_size for side in sides):
+        raise SettingError(
+            f"`image_size={request.image_size}` does not fit this graph, which takes pictures of one size",
+            where=str(export.where),
+            found="×".join(map(str, sides)) + " pixels",
+            next_step="leave `image_size` out, or give the graph that was exported for this size",
+        )
 
 
 TIMES_THE_WEIGHTS, TABLES = 4, 1 << 28

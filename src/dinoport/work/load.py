@@ -27,8 +27,9 @@ from dinoport.work.verify import verify_place
 class Loaded:
     """A model and its image processor: `model, processor = loaded`.
 
-    `folder` is the converted folder in the cache, `report` the content of its dinoport.json. Each part is loaded when
-    it is first asked for, by the class that the report names.
+    `folder` is the converted folder in the cache. `report` is the content of its dinoport.json, a dict as
+    `convert(…).to_dict()` gives it: an earlier process may have written it. Each part is loaded when it is first asked
+    for, by the class that the report names.
     """
 
     def __init__(self, folder: Path) -> None:
