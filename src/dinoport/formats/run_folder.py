@@ -125,7 +125,7 @@ def _is_theirs(path: Path) -> bool:
 
 
 def commands_below(folder: Path) -> tuple[str, ...]:
-    """A call for the checkpoint below a folder that is none itself; of several, one with patterns for all of them."""
+    """A call for the checkpoint below a folder of runs; of several, one call with patterns for all of them."""
     found = _below(folder)
     if len(found) < 2 or len({*map(_is_theirs, found)}) > 1:  # which no one call takes
         return commands_for(found)
