@@ -125,6 +125,7 @@ def read_folder(
     if reading.architecture.network.name != form.network:
         raise _of_another_network(where, name, code.FAMILY)
     if reading.problems:
+        refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
