@@ -130,6 +130,34 @@ def test_a_file_that_is_edited_while_it_is_published_is_not_sent(
     assert hub.log == []
 
 
+@pytest.mark.parametrize("change", ["a weight", "no weights", "the config"])
+def test_what_is_edited_after_it_was_looked_at_never_goes_up(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Small files go up as they were read; of large ones the hash is compared before the Hub is asked to take them."""
+    monkeypatch.setattr("dinoport.work.parcel.MAX_TEXT_BYTES", 5000)  # so that the weights are a large file
+    made, weights, config = Repository.create, folder / "model.safetensors", folder / "config.json"
+
+    def create(repository: Repository, private: bool | None) -> None:
+        made(repository, private)
+        if change == "the config":
+            config.write_text("{}")
+        elif change == "a weight":
+            weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        else:
+            weights.unlink()
+
+    monkeypatch.setattr(Repository, "create", create)
+    if change == "the config":
+        proven = config.read_bytes()
+        api.publish(folder, "owner/model")
+        assert contents(hub)["config.json"] == proven
+        return
+    with pytest.raises(NotProvenError, match=r"model\.safetensors changed while it was to be published, and nothing"):
+        api.publish(folder, "owner/model")
+    assert contents(hub).keys() == {".gitattributes"}
+
+
 @pytest.mark.parametrize("word", ["not verified", "not equal", "planned"])
 def test_only_what_was_proven_is_published(hub: Hub, folder: Path, word: str) -> None:
     verdict = {**json.loads((folder / "dinoport.json").read_text())["verdict"], "word": word}
