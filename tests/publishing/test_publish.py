@@ -18,6 +18,7 @@ from dinoport.errors import HubError, NotProvenError, SettingError
 from dinoport.files.remote.repository import Repository
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.report.as_json import is_sealed, sealed
+from dinoport.work.parcel import Publication, packed
 from tests import tiny
 from tests.command_line import Run
 from tests.error_text import error_text
@@ -211,6 +212,23 @@ def test_nothing_of_this_machine_is_published(hub: Hub, tmp_path: Path, monkeypa
     ]
     assert "the seal was made anew" in published["remarks"][-1]
     assert published["usage"][1] == 'processor = AutoImageProcessor.from_pretrained("owner/model")'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+@pytest.mark.parametrize("name", ["a ulrike", "it's ulrike", 'q"ulrike', "x\nulrike", "ulrike (1),`$_*"])
+@pytest.mark.parametrize("to", ["transformers", "original", "training"])
+def test_no_folder_is_published_however_its_name_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, name: str, is_absolute: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = (tmp_path if is_absolute else Path()) / name
+    place.mkdir()
+    api.convert(tiny.write(place / "checkpoint.pth"), place / "out", tiny.REQUEST, level="exact", to=to)
+    for file in packed(place / "out", "owner/model", Publication()).files:
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        assert b"ulrike" not in content, file.name
+        assert tmp_path.name.encode() not in content, file.name
 
 
 def test_the_source_is_called_as_the_user_says(hub: Hub, proven: Path, run: Run) -> None:
