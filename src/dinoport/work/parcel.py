@@ -129,7 +129,7 @@ def _packed(folder: Path, name: str, asked: Publication, on_progress: Progress) 
     cleaned = cleaned_report(report, name, source)
     card = cleaned_card((folder / CARD).read_text(encoding="utf-8"), report, name, source) if CARD in listed else None
     files = [
-        Outgoing(each, folder / each, int(entry["size_bytes"]), str(entry["sha256"]))
+        Outgoing(each, _content(folder / each, entry), int(entry["size_bytes"]), str(entry["sha256"]))
         for each, entry in listed.items()
         if each != CARD
     ]
@@ -152,6 +152,11 @@ def _packed(folder: Path, name: str, asked: Publication, on_progress: Progress) 
     )
 
 
+def _content(path: Path, entry: Mapping[str, Any]) -> bytes | Path:
+    """A small file as it was found; a large one where it lies."""
+    return path.read_bytes() if entry["size_bytes"] <= MAX_TEXT_BYTES else path
+
+
 def _own_card(path: Path) -> str:
     """A user's card. Raises SettingError where its words name a home folder: they go up as they are."""
     text = read_card(path)
@@ -168,9 +173,7 @@ def _own_card(path: Path) -> str:
 def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
     """Raise SettingError for a small file that still names a place of this machine."""
     for file in files:
-        if file.size_bytes > MAX_TEXT_BYTES:
-            continue
-        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        content = file.content if isinstance(file.content, bytes) else b""
         found = next((place for place in places if place.encode() in content), None)
         if found is not None:
             raise SettingError(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dinoport.errors import SettingError, UsageError, printable
+from dinoport.files.address import local_folder
 from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.repository import git_sha1
@@ -33,7 +34,7 @@ def standing_of(place: str | Path, request: Request, checks: Checks, on_progress
     on_progress(READING, 0, 0)
     if is_at_hub(place):
         return _at_hub(hub_folder(str(place), on_progress))
-    return _here(Path(place), on_progress)
+    return _here(local_folder(place), on_progress)
 
 
 def _here(folder: Path, on_progress: Progress) -> Standing:
