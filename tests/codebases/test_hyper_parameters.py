@@ -1,6 +1,7 @@
 """What `save_hyperparameters()` of Lightning kept: taken as settings, and held against the tensors."""
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402 (imports below need torch)
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dinoport import convert, plan
 from dinoport.codebases.hyper_parameters import hyper_parameters
@@ -106,7 +107,7 @@ def test_norms_that_no_tensor_shows_are_refused(given, found, tmp_path: Path) ->
         planned(tmp_path, given)
     assert str(caught.value) == (
         f"{tmp_path / 'last.ckpt'} describes another model in its hyper_parameters of Lightning\n"
-        "  expected: no norms of queries and keys, and an exact GELU or a gate by SiLU, as this network has\n"
+        "  expected: queries and keys without norms or a scale of their own, and an exact GELU or a gate by SiLU\n"
         f"  found: {found}\n"
         "  likely cause: parts without weights, which no tensor shows, or another layer's values\n"
         "  try: if the backbone has no such part: save its state dict alone with torch.save, and give that"
@@ -220,6 +221,35 @@ def test_a_users_own_config_beside_the_model_is_read(key: str, tmp_path: Path) -
     torch.save({"model": state("vit"), key: {"a": HEADS, "b": {"num_heads": 8}}}, tmp_path / "run.pth")
     with pytest.raises(SettingError, match=f"says two numbers of heads in its {key}\n"):
         plan(tmp_path / "run.pth")
+
+
+@pytest.mark.parametrize("beside", [
+    {"args": argparse.Namespace(**HEADS, lr=0.1)}, {"opt": {"vit": HEADS}}, {"meta": HEADS}, {"init_args": HEADS},
+    {"num_heads": 4, "epoch": 3}, {"args": HEADS, "config": {"lr": 0.1}},
+])  # fmt: skip
+def test_what_lies_under_any_other_key_is_read_and_named(beside: dict[str, Any], tmp_path: Path) -> None:
+    """It may be a decoder's: the verdict says where it was taken from, as no tensor confirms it."""
+    torch.save({"model": state("vit"), **beside}, tmp_path / "run.pth")
+    report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact")
+    assert [each for each in report.verdict.named if each.startswith("heads = 4 (")], report.verdict
+    torch.save({"model": state("vit"), "optimizer": HEADS, "head_args": HEADS}, tmp_path / "run.pth")
+    assert {each.name: each.origin for each in plan(tmp_path / "run.pth").settings}["heads"] == "assumed"
+
+
+@pytest.mark.parametrize(("config", "said"), [
+    (HEADS, "num_heads"), ({"encoder": HEADS, "classes": 3}, "encoder.num_heads"),
+    ({"architectures": ["Mine"], "auto_map": {}, "vision": HEADS}, "vision.num_heads"),
+])  # fmt: skip
+def test_the_config_of_a_users_own_class_in_a_folder(config: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """As PyTorchModelHubMixin writes it, and repositories with code of their own."""
+    (folder := tmp_path / "mine").mkdir()
+    save_file(state("vit", "net."), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    report = convert(folder, tmp_path / "out", level="exact")
+    assert f"heads = 4 ({said} in config.json)" in report.verdict.named
+    (folder / "config.json").write_text(json.dumps({**HEADS, "embed_dim": 32}))
+    with pytest.raises(SettingError, match=r"describes another model in its config\.json\n"):
+        plan(folder)
 
 
 def test_several_configs_are_read_as_one(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def weighed(where: str, setting: Setting[int], reading: HeadReading) -> Weighed:
         return Weighed(setting, reading)
     if found == setting.value:
         if setting.origin in (Origin.STORED, Origin.INFERRED):
-            return Weighed(setting, reading)
+            return Weighed(replace(setting, doubted=False), reading)
         reason = f"{setting.reason}{AGREE}: {figures(reading, found)}"
         return Weighed(replace(setting, origin=Origin.READ, reason=reason, doubted=False), reading)
     if setting.origin is Origin.ASSUMED:

@@ -27,8 +27,9 @@ from dinoport.work.verify import verify_place
 class Loaded:
     """A model and its image processor: `model, processor = loaded`.
 
-    `folder` is the converted folder in the cache, `report` the content of its dinoport.json. Each part is loaded when
-    it is first asked for, by the class that the report names.
+    `folder` is the converted folder in the cache. `report` is the content of its dinoport.json, a dict as
+    `convert(…).to_dict()` gives it: an earlier process may have written it. Each part is loaded when it is first asked
+    for, by the class that the report names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +76,10 @@ class Loaded:
                 raise
             raise MissingPackageError(
                 "the image processor of this model needs torchvision (not installed)",
-                next_step="pip install torchvision, the version for your torch; `loaded.model` needs none",
+                next_step=(
+                    "for the version that fits your torch: pip install torchvision",
+                    "`loaded.model` needs none",
+                ),
             ) from error
 
 
@@ -147,4 +151,7 @@ def _key(source: str | Path, request: Request, level: str, on_progress: Progress
 
 def _place_and_time(source: ByteSource) -> list[object]:
     path = Path(source.where)
-    return [str(path.resolve()), path.stat().st_mtime_ns] if path.exists() else [source.where]
+    if not path.exists():
+        return [source.where]
+    seen = path.stat()  # the last change of any kind too: whoever edits a file may give it back its time
+    return [str(path.resolve()), seen.st_mtime_ns, seen.st_ctime_ns]
