@@ -124,7 +124,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
     """The backbone's class, or the one with a classifier for a model that has one: of the kind that computes it, or of
     another that computes the same.
     """
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(ViT)
     kind = kind or kind_of(vit)
     size = input_size(request, vit.image_size, vit.patch_size)
     classes = vit.classifier.classes if vit.classifier else None
