@@ -12,8 +12,8 @@ from dinoport.codebases.names import Names
 from dinoport.codebases.record import record_of
 from dinoport.codebases.start import Start, tensors_in
 from dinoport.codebases.training import loads
-from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
-from dinoport.codebases.transformers.reading import without_own_pooler
+from dinoport.codebases.transformers.forms import is_known_class, table_of
+from dinoport.codebases.transformers.poolers import is_pooler, without_own_pooler
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.memory import total_bytes
