@@ -52,6 +52,16 @@ def claim_of(checkpoint: Checkpoint) -> str:
     return UNHASHED if checkpoint.looked_at else CLAIM
 
 
+def made_with(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore.
+
+    A start for training has the names of every grouping.
+    """
+    report = checkpoint.report or {}
+    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    return asked, None if request.to == "training" else source.get("stripped")
+
+
 def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTransform:
     """What timm's config.json says, the processor in a folder of Transformers, or the report beside a file."""
     if timm:
