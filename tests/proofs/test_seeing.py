@@ -12,8 +12,7 @@ from dinoport.api import convert
 from dinoport.errors import SettingError
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.pictures.drawing import holding
-from dinoport.pictures.fitting import fitted
-from dinoport.pictures.seeing import see
+from dinoport.pictures.seeing import fitted, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.error_text import error_text
 from tests.families.cases import BY_NAME, CASES, Case

@@ -14,9 +14,8 @@ from dinoport import api
 from dinoport.errors import DinoportError, FolderError, SettingError
 from dinoport.pictures import seeing
 from dinoport.pictures.drawing import _masked, holding
-from dinoport.pictures.fitting import check_count
 from dinoport.pictures.images import heat
-from dinoport.pictures.seeing import Seen, see
+from dinoport.pictures.seeing import Seen, check_count, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.command_line import DEMO
 from tests.error_text import error_text

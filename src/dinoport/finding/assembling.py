@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.attribution import Told
 from dinoport.codebases.codebase import Evidence, Reading, classifier_of
 from dinoport.codebases.frameworks import Said
-from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_original
+from dinoport.codebases.record import lost_by_report, made_with, stated_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.errors import SettingError
 from dinoport.finding import statements
@@ -27,7 +26,6 @@ from dinoport.finding.evidence import Decoded, decoded, read, under_own_names, w
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_strays
-from dinoport.finding.unwrap import training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
 from dinoport.model import Family, Model, Origin, Wishes
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
     from dinoport.networks.preprocessing import Preprocessing
 
 
-class Known(NamedTuple):
-    """What is known of a model before its settings are read: where it was found, whose it is, and what is said of it.
+class Grounds(NamedTuple):
+    """What a model is put together from: where it was found, whose it is, and what is said of it besides its tensors.
 
     `said` is what the file says besides its tensors, `timm` what a config.json of timm's says; `claimed` are the fields
     of the request that only a folder says.
@@ -55,22 +53,22 @@ class Known(NamedTuple):
     claimed: frozenset[str]
 
 
-def assembled(known: Known, *, weigh_heads: bool) -> Model:
+def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
     """The model that was found. `weigh_heads` holds the number of heads against the weights.
 
     Raises PlanError for tensors that no rule knows, and another DinoportError where what is said does not fit them.
     """
-    checkpoint, request, found, told, said, timm, head_file, _ = known
+    checkpoint, request, found, told, said, timm, head_file, _ = grounds
     where, naming, state, ours = checkpoint.where, found.naming, found.state, checkpoint.vouched
     family = naming.code.FAMILY
     attributes = attributes_of(checkpoint, state)
-    wishes = _wishes(known, attributes)
+    wishes = _wishes(grounds, attributes)
     other_head = said.other_head or (timm.other_head if timm else None) or other_head_by(attributes, state)
     place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
-    classifier = _classifier(known, place)
+    classifier = _classifier(grounds, place)
     transform = statements.transform_said(checkpoint, timm)
-    head, evidence, decoding = _evidence(known, place, wishes, classifier, transform.transform)
-    reading = _reading(known, evidence, weigh_heads=weigh_heads)
+    head, evidence, decoding = _evidence(grounds, place, wishes, classifier, transform.transform)
+    reading = _reading(grounds, evidence, weigh_heads=weigh_heads)
     refuse_unseen(where, family, state, attributes, decoding, reading)
     whose_it_is = told.setting_beside(reading.settings)
     by_host = of_host(state.lead, place.outside, reading.architecture)
@@ -88,7 +86,7 @@ def assembled(known: Known, *, weigh_heads: bool) -> Model:
     labels, words = statements.stored_labels(holder, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     record = timm.record if timm else {}
-    unlike = unlike_original(reading.architecture, record, *statements.made_with(checkpoint, request)) if record else ()
+    unlike = unlike_original(reading.architecture, record, *made_with(checkpoint, request)) if record else ()
     remarks = (
         *checkpoint.remarks,
         *of_names(naming, decoding),
@@ -122,30 +120,41 @@ def assembled(known: Known, *, weigh_heads: bool) -> Model:
         record=record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
-        warnings=tuple(_warnings(known, place, wishes, reading, unlike_timm)),
+        warnings=(
+            *(
+                f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
+                for gap in gaps(checkpoint)
+            ),
+            *of_built_in(place.outside),
+            *said.warnings,
+            *(timm.warnings if timm else ()),
+            *unlike_timm,
+            *statements.overruled(wishes, reading),
+            *reading.warnings,
+        ),
         contradicted=tuple(statements.contradicted(wishes, reading)),
     )
 
 
-def _wishes(known: Known, attributes: Attributes) -> Wishes:
+def _wishes(grounds: Grounds, attributes: Attributes) -> Wishes:
     """What is said of the model besides its tensors: the user's word first, then the file's, then a report's."""
-    checkpoint, found = known.checkpoint, known.found
-    wishes = statements.wishes_of(known.request, known.claimed, known.timm, known.said)
+    checkpoint, found = grounds.checkpoint, grounds.found
+    wishes = statements.wishes_of(grounds.request, grounds.claimed, grounds.timm, grounds.said)
     wishes = wishes.filled(stated_by(attributes, found.state))
     wishes = wishes.filled(stated_by_copies(checkpoint, found.state, found.others))
     claimed_by_file = stated_by_report(checkpoint.vouched, statements.claim_of(checkpoint))
     return wishes.filled(statements.stated_by_config(checkpoint, found)).filled(claimed_by_file)
 
 
-def _classifier(known: Known, place: Decoded) -> str | None:
+def _classifier(grounds: Grounds, place: Decoded) -> str | None:
     """What the layer is called that becomes the classifier. Raises SettingError for a second one."""
-    state, family = known.found.state, known.found.naming.code.FAMILY
-    classifier = (known.timm and known.timm.classifier) or classifier_of(place.shapes, family)
+    state, family = grounds.found.state, grounds.found.naming.code.FAMILY
+    classifier = (grounds.timm and grounds.timm.classifier) or classifier_of(place.shapes, family)
     own = classifier or ("classifier" if state.head else None)
-    if known.head_file is not None:
+    if grounds.head_file is not None:
         if own is not None:
             raise SettingError(
-                f"{known.checkpoint.where} has a classifier of its own, and `head` would put another in its place",
+                f"{grounds.checkpoint.where} has a classifier of its own, and `head` would put another in its place",
                 found=f"{own}.weight",
                 next_step="leave `head` out",
             )
@@ -154,22 +163,22 @@ def _classifier(known: Known, place: Decoded) -> str | None:
 
 
 def _evidence(
-    known: Known, place: Decoded, wishes: Wishes, classifier: str | None, transform: Preprocessing | None
+    grounds: Grounds, place: Decoded, wishes: Wishes, classifier: str | None, transform: Preprocessing | None
 ) -> tuple[Head | None, Evidence, Decoding]:
     """What the settings are read from, and the tensors: with the chosen head of a file, or one beside the backbone."""
-    naming, state, decoding = known.found.naming, known.found.state, place.decoding
+    naming, state, decoding = grounds.found.naming, grounds.found.state, place.decoding
     evidence = Evidence(
-        where=known.checkpoint.where,
+        where=grounds.checkpoint.where,
         tensors=decoding.tensors,
-        arguments=training_arguments(known.checkpoint),
+        arguments=statements.training_arguments(grounds.checkpoint),
         wishes=wishes,
-        config=known.checkpoint.run,
+        config=grounds.checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
         preprocessing=transform,
     )
-    if known.head_file:
-        head = known.head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0]))
+    if grounds.head_file:
+        head = grounds.head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0]))
         return head, *with_head(evidence, decoding, head)
     if state.head:
         beside_it, whole = with_head(evidence, decoding, Head("classifier", state.head, ()))
@@ -177,27 +186,13 @@ def _evidence(
     return None, evidence, decoding
 
 
-def _reading(known: Known, evidence: Evidence, *, weigh_heads: bool) -> Reading:
+def _reading(grounds: Grounds, evidence: Evidence, *, weigh_heads: bool) -> Reading:
     """The settings. Heads are weighed also where hyper-parameters of a user's own module say how many there are."""
-    users = known.said.users.taken(evidence.wishes.stated) if known.said.users else None
+    users = grounds.said.users.taken(evidence.wishes.stated) if grounds.said.users else None
     weigh_heads = weigh_heads or bool(users and "num_heads" in users.stated)
-    reading = read(known.found.naming, replace(evidence, weigh_heads=weigh_heads))
+    reading = read(grounds.found.naming, replace(evidence, weigh_heads=weigh_heads))
     if users:
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
-        users.refuse_unlike(known.checkpoint.where, reading.architecture, shown, assumed=assumed)
+        users.refuse_unlike(grounds.checkpoint.where, reading.architecture, shown, assumed=assumed)
     return reading
-
-
-def _warnings(
-    known: Known, place: Decoded, wishes: Wishes, reading: Reading, unlike_timm: tuple[str, ...]
-) -> Iterator[str]:
-    """Words for the verdict."""
-    for gap in gaps(known.checkpoint):
-        yield f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
-    yield from of_built_in(place.outside)
-    yield from known.said.warnings
-    yield from known.timm.warnings if known.timm else ()
-    yield from unlike_timm
-    yield from statements.overruled(wishes, reading)
-    yield from reading.warnings

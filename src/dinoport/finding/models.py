@@ -1,7 +1,6 @@
 """From an open checkpoint to the model that is meant: under canonical names, with its settings."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
-from dinoport.finding.assembling import Known, assembled
+from dinoport.finding.assembling import Grounds, assembled
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
 from dinoport.finding.evidence import without_beside, without_unused
@@ -74,9 +73,9 @@ def read_model(
         return as_folder()
     said.refuse_strides(checkpoint.where, found.naming.family)
     found, told = whose(checkpoint, without_unused(found), request, published, recorded)
-    known = Known(checkpoint, request, found, told, said, timm, head_file, claimed)
+    grounds = Grounds(checkpoint, request, found, told, said, timm, head_file, claimed)
     try:
-        model = assembled(known, weigh_heads=weigh_heads)
+        model = assembled(grounds, weigh_heads=weigh_heads)
     except PlanError:
         refuse_nearly(checkpoint.where, found.state)
         raise
@@ -132,16 +131,5 @@ def _of_folder(
     from dinoport.codebases.transformers.reading import read_folder
 
     refuse_amounts(checkpoint, checkpoint.tensors.values())
-    model = read_folder(
-        checkpoint.where,
-        checkpoint.config or {},
-        checkpoint.tensors,
-        *statements.made_with(checkpoint, request),
-        processor=checkpoint.processor,
-        published=published,
-        codebase=request.codebase,
-        weigh_heads=weigh_heads,
-        features=request.class_name not in (None, class_name_of(checkpoint.config or {}))
-        or request.to in ("timm", "training"),
-    )
-    return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
+    model = read_folder(checkpoint, request, published, weigh_heads=weigh_heads)
+    return model, Provenance(model.title)

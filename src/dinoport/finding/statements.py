@@ -12,9 +12,11 @@ from dinoport.codebases.codebase import Reading
 from dinoport.codebases.frameworks import Said
 from dinoport.codebases.record import transform_by_report
 from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.files.names import is_name
 from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
@@ -24,8 +26,6 @@ from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
-
-from dinoport.formats.torch.stand_ins import Opaque
 
 
 def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
@@ -50,16 +50,6 @@ class SaidTransform(NamedTuple):
 def claim_of(checkpoint: Checkpoint) -> str:
     """Why a value is taken from the report beside a file: it is of this file by its hash, or by name and size."""
     return UNHASHED if checkpoint.looked_at else CLAIM
-
-
-def made_with(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object], object]:
-    """What a folder's report says that it was made with, and what the names of its source wore.
-
-    A start for training has the names of every grouping.
-    """
-    report = checkpoint.report or {}
-    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
-    return asked, None if request.to == "training" else source.get("stripped")
 
 
 def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTransform:
@@ -91,6 +81,21 @@ def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
     from dinoport.codebases.timm.config import timm_config
 
     return timm_config(checkpoint.where, checkpoint.config)
+
+
+def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
+    """The `args` that `main_dino.py` stores besides its weights: what of them is a word or a number."""
+    tree = checkpoint.tree
+    args = tree.get("args") if isinstance(tree, dict) else None
+    state = args.state if isinstance(args, Opaque) else args
+    if not isinstance(state, dict):
+        return {}
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str)
+        and (value is None or isinstance(value, (int, float)) or (isinstance(value, str) and is_name(value)))
+    }
 
 
 def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:

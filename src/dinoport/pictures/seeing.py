@@ -26,16 +26,18 @@ from dinoport.finding.models import read_model
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from dinoport.pictures.fitting import fit_input
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
 from dinoport.proofs.known_folder import known_folder, refuse_beside
-from dinoport.request import Request
+from dinoport.request import MAX_IMAGE_SIZE, Request
 from dinoport.shown.calls import FOLDER, SOURCE, Blank, call
 from dinoport.shown.text import value_text
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+MAX_PATCHES = 16_384
+"""The attention of one head takes a gigabyte in float32 there, and grows with the square of their number."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
     with ExitStack() as files:
         config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else {}
         given = _of_timm(folder, config) if is_timm_config(config) else _of_transformers(folder, config, files)
-        levels, values = fit_input(picture, size, given.cell, *given.statistics)
+        levels, values = _prepared(picture, size, given.cell, *given.statistics)
         on_progress(IMPORTING, 0, 0)
         import torch  # once nothing of the folder is refused any more
 
@@ -124,6 +126,19 @@ def _of_timm(folder: Path, config: Mapping[str, Any]) -> _Given:
     return _Given(runner, load, of_timm, architecture.cell, statistics, positions_for, builder, "timm")
 
 
+def _prepared(picture: Image, size: int, cell: int, mean: Array, std: Array) -> tuple[Array, Array]:
+    """The picture as the model sees it, and as an input of (1, channels, height, width).
+
+    Raises SettingError where it does not fit.
+    """
+    if not cell <= size <= MAX_IMAGE_SIZE:
+        raise SettingError(f"`size={size}` does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
+    check_count(picture.size, size, cell)
+    levels = fitted(picture, size, cell)
+    values = (levels / 255 - mean) / std
+    return levels, np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+
+
 def _seen(folder: Path, outputs: Mapping[str, Any], row: Any, seen: Seen) -> Seen:
     """What a model has seen, with its outputs: `row` is the CLS token's attention in the last block, if it has any."""
     levels, cell = seen.picture, seen.cell
@@ -141,6 +156,33 @@ def _seen(folder: Path, outputs: Mapping[str, Any], row: Any, seen: Seen) -> See
             next_step=f"{call('verify', SOURCE, FOLDER)}, which counts them",
         )
     return replace(seen, patches=patches.numpy(), attention=attention)
+
+
+def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
+    """Raise SettingError where a picture of these sides would become more patches than fit: a long and narrow one."""
+    count = round(size * size * max(sides) / min(sides)) // cell**2
+    if count <= MAX_PATCHES:
+        return
+    fits = int(cell * (MAX_PATCHES * min(sides) / max(sides)) ** 0.5)
+    raise SettingError(
+        f"`size={size}` makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
+        expected=f"at most {MAX_PATCHES}, as attention takes memory and time with the square of their number",
+        next_step=f"`size={fits}`, or a part of the picture",
+    )
+
+
+def fitted(picture: Image, size: int, cell: int) -> Array:
+    """The picture with its shorter side at `size` pixels, cut at the right and at the bottom to whole cells."""
+    from PIL import Image
+
+    width, height = picture.size
+    factor = size / min(width, height)
+    scaled = picture.convert("RGB").resize(
+        (max(round(width * factor), cell), max(round(height * factor), cell)), Image.Resampling.BICUBIC
+    )
+    levels = np.asarray(scaled)
+    rows, columns = levels.shape[0] // cell, levels.shape[1] // cell
+    return levels[: rows * cell, : columns * cell]
 
 
 def refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dinoport.codebases.attribution import Told, tell
 from dinoport.codebases.catalogue import UNTOLD, naming_named, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence, Naming, Reading
-from dinoport.codebases.record import classifier_in, losses, record_of, unlike_original
+from dinoport.codebases.record import classifier_in, losses, made_with, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
@@ -34,6 +34,7 @@ from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.codebases.transformers.stated_sizes import refuse_larger
 from dinoport.codebases.transformers.told_class import refuse_absent
 from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
@@ -52,34 +53,23 @@ NORMLESS = "a class of layers without the norm behind the last one, which every 
 HALVES = ("float16", "bfloat16")
 
 
-def read_folder(
-    where: str,
-    config: Mapping[str, object],
-    tensors: Mapping[str, TensorRef],
-    asked: Mapping[str, object] | None = None,
-    stripped: object = None,
-    *,
-    processor: Mapping[str, object] | None = None,
-    published: str | None = None,
-    codebase: str | None = None,
-    weigh_heads: bool = False,
-    features: bool = False,
-) -> Model:
+def read_folder(checkpoint: Checkpoint, request: Request, published: str | None, *, weigh_heads: bool) -> Model:
     """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
 
-    `asked` is what the folder's report says that it was made with, `stripped` what the names of its source wore: they
-    are only told. `processor` is the transform that lies beside it, `published` the family of the published model that
-    it is beyond doubt, `codebase` the user's word. `features` leaves aside what a class holds beyond those. Raises
-    UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
+    `published` is the family of the published model that it is beyond doubt. Where another class or target is asked
+    for, what the folder's class holds beyond features is left aside. Raises UnknownModelError for a class that is not
+    read here, PlanError for tensors that do not fit.
     """
+    where, config, tensors = checkpoint.where, checkpoint.config or {}, checkpoint.tensors
     name = class_name_of(config)
     if name not in CLASSES:
         raise _unread(where, name, config, tensors)
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
     rules, poolers = without_own_pooler(config, tensors, rules)
-    told = _whose(where, config, tensors, usual, rules, published, codebase)
+    told = _whose(where, config, tensors, usual, rules, published, request.codebase)
     code = told.naming.code
+    features = request.class_name not in (None, name) or request.to in ("timm", "training")
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
@@ -88,7 +78,7 @@ def read_folder(
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    said = transform_of(processor, config) if processor is not None else None
+    said = transform_of(checkpoint.processor, config) if checkpoint.processor is not None else None
     transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
     evidence = Evidence(
         where,
@@ -100,7 +90,7 @@ def read_folder(
     )
     reading = _read(name, told.naming, usual, evidence)
     record = record_of(config)
-    unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
+    unlike = unlike_original(reading.architecture, record, *made_with(checkpoint, request))
     own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
@@ -113,7 +103,15 @@ def read_folder(
         classifier=classifier,
         labels=_labels(config, reading.architecture.classifier),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken, *_cut(config, name)),
+        remarks=(
+            *checkpoint.remarks,
+            *reading.remarks,
+            *_zeroed(decoding),
+            *unlike,
+            *losses(config),
+            *untaken,
+            *_cut(config, name),
+        ),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
