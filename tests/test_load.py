@@ -153,7 +153,8 @@ def test_a_processor_that_needs_torchvision_says_so(
         loaded.processor  # noqa: B018  # the property is what is tried
     assert str(refused.value) == (
         "the image processor of this model needs torchvision (not installed)\n"
-        "  try: pip install torchvision, the version for your torch; `loaded.model` needs none"
+        "  try: for the version that fits your torch: pip install torchvision\n"
+        "       `loaded.model` needs none"
     )
     assert loaded.model is not None
 

@@ -40,9 +40,7 @@ def convert(given: Any) -> None:
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
         if checks.level == "full" and (absent := missing(*PROOF)):
-            lacks = (
-                f"the full proof needs {', '.join(absent)} (not installed): {installing(absent)}, or `level='exact'`"
-            )
+            lacks = f"without `level='exact'` {', '.join(absent)} is needed (not installed): {installing(absent)}"
             verdict = replace(planned.verdict, warnings=(*planned.verdict.warnings, lacks))
             planned = replace(planned, verdict=verdict)
         keep_and_show(planned, given.as_json, given.report, with_plan=True)

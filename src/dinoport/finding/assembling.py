@@ -125,7 +125,7 @@ def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
                 f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
                 for gap in gaps(checkpoint)
             ),
-            *of_built_in(place.outside),
+            *of_built_in([*place.outside, *(each.name for each in decoding.aside)]),
             *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,

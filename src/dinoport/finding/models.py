@@ -110,12 +110,13 @@ def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, Tensor
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
     """Whether a folder of Transformers is, as a whole, of a class that is not read here, for all that its names fit.
 
-    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class.
+    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class. EoMT has its
+    backbone under bare names.
     """
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
-    return bool(whole and not asked and name)
+    return bool(whole and not asked and name and not name.startswith("Eomt"))
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

@@ -76,7 +76,10 @@ class Loaded:
                 raise
             raise MissingPackageError(
                 "the image processor of this model needs torchvision (not installed)",
-                next_step="pip install torchvision, the version for your torch; `loaded.model` needs none",
+                next_step=(
+                    "for the version that fits your torch: pip install torchvision",
+                    "`loaded.model` needs none",
+                ),
             ) from error
 
 

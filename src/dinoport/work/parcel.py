@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.errors import NotProvenError, SettingError
+from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
@@ -181,6 +182,7 @@ def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
 
 def _sound_report(folder: Path) -> dict[str, Any]:
     """A folder's report, which is whole, and says that the folder was proven."""
+    refuse_absent(folder)
     text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
     if text is None:
         lacks = what_is_missing(folder)

@@ -89,6 +89,9 @@ def read_folder(checkpoint: Checkpoint, request: Request, published: str | None,
         preprocessing=transform,
     )
     reading = _read(name, told.naming, usual, evidence)
+    if reading.problems:
+        refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
+        raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     unlike = unlike_original(reading.architecture, record, *made_with(checkpoint, request))
     own = reading.preprocessing or code.FAMILY.preprocessing
@@ -131,8 +134,6 @@ def _read(name: str, naming: Naming, usual: str, evidence: Evidence) -> Reading:
         raise _of_another_network(evidence.where, name, family) from error
     if reading.architecture.network.name != CLASSES[name].network:
         raise _of_another_network(evidence.where, name, family)
-    if reading.problems:
-        raise refusal(evidence.where, family, None, reading.problems)
     return reading
 
 
