@@ -29,11 +29,11 @@ from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_st
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
 from dinoport.model import Family, Model, Origin, Wishes
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
-    from dinoport.networks.preprocessing import Preprocessing
 
 
 class Grounds(NamedTuple):

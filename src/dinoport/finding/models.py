@@ -1,7 +1,6 @@
 """From an open checkpoint to the model that is meant: under canonical names, with its settings."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple
 
 from dinoport.codebases.catalogue import naming_in
@@ -55,7 +54,14 @@ def read_model(
     weights; `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a
     folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
-    as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
+
+    def as_folder() -> tuple[Model, Provenance]:
+        from dinoport.codebases.transformers.reading import read_folder
+
+        refuse_amounts(checkpoint, checkpoint.tensors.values())
+        model = read_folder(checkpoint, request, published, weigh_heads=weigh_heads)
+        return model, Provenance(model.title)
+
     if is_known_class(checkpoint.config or {}):
         return as_folder()
     said = said_in(checkpoint.where, checkpoint.tree, checkpoint.config)
@@ -124,13 +130,3 @@ def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], t
     if is_known_class(checkpoint.config or {}):
         return [("a folder of Transformers", checkpoint.tensors, ())]
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
-
-
-def _of_folder(
-    checkpoint: Checkpoint, request: Request, published: str | None, *, weigh_heads: bool
-) -> tuple[Model, Provenance]:
-    from dinoport.codebases.transformers.reading import read_folder
-
-    refuse_amounts(checkpoint, checkpoint.tensors.values())
-    model = read_folder(checkpoint, request, published, weigh_heads=weigh_heads)
-    return model, Provenance(model.title)

@@ -21,13 +21,7 @@ from dinoport.codebases.transformers.class_fields import (
     classifies,
 )
 from dinoport.codebases.transformers.config_fields import compare_config, filled
-from dinoport.codebases.transformers.forms import (
-    CLASSES,
-    WITHOUT_NORM,
-    class_name_of,
-    table_of,
-    target_of,
-)
+from dinoport.codebases.transformers.forms import CLASSES, WITHOUT_NORM, class_name_of, table_of, target_of
 from dinoport.codebases.transformers.poolers import without_own_pooler
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
