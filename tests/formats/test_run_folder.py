@@ -172,8 +172,8 @@ def test_a_folder_without_any(tmp_path) -> None:
     (tmp_path / "log.txt").touch()
     assert as_options(error_text(CheckpointError, lambda: open_checkpoint(tmp_path))).replace(str(tmp_path), "RUN") == (
         "RUN is a folder, but not one that holds a checkpoint\n"
-        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
-        "checkpoint\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, the folder of a "
+        "training run, or a distributed checkpoint\n"
         "  found: log.txt\n"
         "  try: give the file or the folder that the weights are in"
     )

@@ -120,8 +120,8 @@ def fleet(given: Any) -> int:
 
     if bool(given.manifest) == bool(given.source):
         raise UsageError(
-            "`manifest` names the jobs, or SOURCE does",
-            found="both" if given.source else "neither",
+            "the checkpoints are named twice" if given.source else "no checkpoint is named",
+            expected="SOURCE, or `manifest=FILE`",
             next_step=calls.runnable("fleet", [calls.SOURCE, calls.AND_SO_ON], calls.OUT),
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level

@@ -13,8 +13,8 @@ from dinoport.request import PROVING
 ABOUT = """\
 Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal.
 
-  dinoport inspect checkpoint.pth             what is in it, with the commands that convert it
-  dinoport convert checkpoint.pth my-model    the folder my-model, if the proof holds
+  dinoport inspect checkpoint.pth             what is in it, how to convert it
+  dinoport convert checkpoint.pth my-model    convert it, and prove the result
 
 Exit codes: 0 done; 1 not done, because of SOURCE, another file or this machine; 2 a wrong command, whatever its files
 hold; 3 not equal."""

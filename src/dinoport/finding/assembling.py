@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +29,7 @@ from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnam
 from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_strays
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
-from dinoport.model import Family, Model, Origin, Wishes
+from dinoport.model import Family, Model, Origin, Stated, Wishes
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 
@@ -40,7 +41,7 @@ class Grounds(NamedTuple):
     """What a model is put together from: where it was found, whose it is, and what is said of it besides its tensors.
 
     `said` is what the file says besides its tensors, `timm` what a config.json of timm's says; `claimed` are the fields
-    of the request that only a folder says.
+    of the request that only a folder says, `stated` is what a first reading has found besides.
     """
 
     checkpoint: Checkpoint
@@ -51,6 +52,7 @@ class Grounds(NamedTuple):
     timm: TimmConfig | None
     head_file: HeadFile | None
     claimed: frozenset[str]
+    stated: Mapping[str, Stated] = {}
 
 
 def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
@@ -58,7 +60,7 @@ def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
 
     Raises PlanError for tensors that no rule knows, and another DinoportError where what is said does not fit them.
     """
-    checkpoint, request, found, told, said, timm, head_file, _ = grounds
+    checkpoint, request, found, told, said, timm, head_file, *_ = grounds
     where, naming, state, ours = checkpoint.where, found.naming, found.state, checkpoint.vouched
     family = naming.code.FAMILY
     attributes = attributes_of(checkpoint, state)
@@ -69,6 +71,8 @@ def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
     transform = statements.transform_said(checkpoint, timm)
     head, evidence, decoding = _evidence(grounds, place, wishes, classifier, transform.transform)
     reading = _reading(grounds, evidence, weigh_heads=weigh_heads)
+    if reading.stated:
+        return assembled(grounds._replace(stated=reading.stated), weigh_heads=weigh_heads)
     refuse_unseen(where, family, state, attributes, decoding, reading)
     whose_it_is = told.setting_beside(reading.settings)
     by_host = of_host(state.lead, place.outside, reading.architecture)
@@ -143,7 +147,8 @@ def _wishes(grounds: Grounds, attributes: Attributes) -> Wishes:
     wishes = wishes.filled(stated_by(attributes, found.state))
     wishes = wishes.filled(stated_by_copies(checkpoint, found.state, found.others))
     claimed_by_file = stated_by_report(checkpoint.vouched, statements.claim_of(checkpoint))
-    return wishes.filled(statements.stated_by_config(checkpoint, found)).filled(claimed_by_file)
+    wishes = wishes.filled(statements.stated_by_config(checkpoint, found)).filled(claimed_by_file)
+    return wishes.filled(grounds.stated)
 
 
 def _classifier(grounds: Grounds, place: Decoded) -> str | None:
@@ -191,7 +196,7 @@ def _reading(grounds: Grounds, evidence: Evidence, *, weigh_heads: bool) -> Read
     users = grounds.said.users.taken(evidence.wishes.stated) if grounds.said.users else None
     weigh_heads = weigh_heads or bool(users and "num_heads" in users.stated)
     reading = read(grounds.found.naming, replace(evidence, weigh_heads=weigh_heads))
-    if users:
+    if users and not reading.stated:
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
         users.refuse_unlike(grounds.checkpoint.where, reading.architecture, shown, assumed=assumed)
