@@ -1,6 +1,7 @@
 """`verify` of a graph, as people ask for it: what is refused, what a page and the command line say, and pixels."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_the_processor_that_the_user_names_is_proven(source: Path, tmp_path: Pat
     assert not [words for words in named.verdict.not_shown if words.startswith("pixels")]
     without = verify(source, GRAPH, VIT.request)
     assert [words for words in without.verdict.not_shown if words.startswith("pixels: no processor was named")]
+    counted = {"pixel mean", "pixel std", "resize", "crop", "filter"}
+    assert counted <= {setting.name for setting in named.settings}
+    assert not counted & {setting.name for setting in without.settings}
+    assert [each for each in named.verdict.assumptions if each.partition(" = ")[0] not in counted] == [
+        *without.verdict.assumptions
+    ]
+    with pytest.raises(SettingError, match="`image_mean` is not for an ONNX graph without its image processor"):
+        verify(source, GRAPH, replace(VIT.request, image_mean=(0.5, 0.5, 0.5)))
 
 
 @pytest.mark.parametrize("value", [0.25, float("nan")])

@@ -27,6 +27,7 @@ from tests.command_line import Run
         (["run/ckpt/9", "run/ckpt/19"], ["9", "19"]),
         (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
         (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
+        (["https://me:pw@host/a/b.pth?sig=1#part", "s3://bucket/c.ckpt"], ["b", "c"]),
         (["/"], ["checkpoint"]),
         (["a/model.pt", "a/model.pth", "b/c.pth"], ["model.pt", "model.pth", "c"]),
         (["a/m.ckpt", "a/m.pth", "b/m.pth"], ["m.ckpt", "m.pth", "m"]),
@@ -47,7 +48,8 @@ def test_what_a_run_holds_beside_its_teachers_is_named(run: Run, tmp_path: Path)
     early = tiny.write(tmp_path / "run" / "early" / "step.pth")
     ask = ("fleet", tmp_path / "out", tmp_path / "run", "--num-heads", "2", "--verify", "exact", "--quiet")
     done = run(*ask)
-    assert (done.code, done.err) == (0, f"note: not among the checkpoints of this fleet: {other}, {early}\n")
+    left = f"note: not among the checkpoints of this fleet: {other}, {early}; name them to convert them too\n"
+    assert (done.code, done.err) == (0, left)
     done = run(*ask, other, tmp_path / "run" / "*" / "*.pth")
     assert (done.code, done.err) == (0, "")
 

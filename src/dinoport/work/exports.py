@@ -43,10 +43,13 @@ def verify_export(
         with pinned_sources(conversion) as pinned:
             on_progress(COMPARING, 0, 0)
             proofs = _proofs(conversion, export, graph, checks)
-            report = report_of(conversion, Verdict(Word.PLANNED), proofs, str(graph), (), pinned(), checks)
+            told = conversion
+            if checks.processor is None:  # no part of a graph prepares pictures
+                told = replace(conversion, target=replace(conversion.target, preprocessing=None))
+            report = report_of(told, Verdict(Word.PLANNED), proofs, str(graph), (), pinned(), checks)
         conversion.check_unchanged()
         written.check_unchanged()
-        assumed = conversion.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
+        assumed = told.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
         verdict = judge(proofs, assumed, (), conversion.model.family.whose)
         report = replace(
             report,
@@ -69,6 +72,13 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
     for name, why in reasons.items():
         if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
             raise SettingError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
+    for name in ("image_mean", "image_std"):
+        if getattr(request, name) is not None and checks.processor is None:
+            raise SettingError(
+                f"`{name}` is not for an ONNX graph without its image processor",
+                cause="no graph prepares pictures",
+                next_step=f"add `processor=FOLDER`, or leave `{name}` out",
+            )
 
 
 def _refuse_other_size(export: Export, request: Request) -> None:

@@ -76,7 +76,10 @@ class Loaded:
                 raise
             raise MissingPackageError(
                 "the image processor of this model needs torchvision (not installed)",
-                next_step="pip install torchvision, the version for your torch; `loaded.model` needs none",
+                next_step=(
+                    "for the version that fits your torch: pip install torchvision",
+                    "`loaded.model` needs none",
+                ),
             ) from error
 
 
@@ -148,4 +151,7 @@ def _key(source: str | Path, request: Request, level: str, on_progress: Progress
 
 def _place_and_time(source: ByteSource) -> list[object]:
     path = Path(source.where)
-    return [str(path.resolve()), path.stat().st_mtime_ns] if path.exists() else [source.where]
+    if not path.exists():
+        return [source.where]
+    seen = path.stat()  # the last change of any kind too: whoever edits a file may give it back its time
+    return [str(path.resolve()), seen.st_mtime_ns, seen.st_ctime_ns]

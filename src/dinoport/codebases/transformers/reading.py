@@ -17,6 +17,7 @@ from dinoport.codebases.transformers.class_fields import (
     CLASS_OF_TYPE,
     FIELDS,
     IDENTITY,
+    NOTHING,
     POOLER_FIELDS,
     PRECISION,
     SHAPES,
@@ -206,7 +207,8 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     code, decoder = CLASSES[class_name_of(config)].code, getattr(model.architecture, "decoder", None)
     beyond: tuple[str, ...] = () if decoder else getattr(code, "BESIDE_FEATURES", ())
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
-    apart = (*IDENTITY, *PRECISION, *(() if pooler else POOLER_FIELDS))
+    idle = (name for name, field in FIELDS[class_name_of(config)].items() if field.role == NOTHING)
+    apart = (*IDENTITY, *PRECISION, *idle, *(() if pooler else POOLER_FIELDS))
     findings = [
         finding
         for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)

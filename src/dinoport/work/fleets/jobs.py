@@ -20,9 +20,9 @@ from dinoport.finding.sources import FILE_ENDINGS, IMAGENET
 from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import also_within, checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
-from dinoport.shown.address import is_address, scheme_of
+from dinoport.shown.address import is_address, scheme_of, shown_source
 from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call, runnable
-from dinoport.shown.text import value_text
+from dinoport.shown.text import as_word, value_text
 from dinoport.work.fleets.results import LOG, PAGE
 from dinoport.work.fleets.target_names import target_names
 from dinoport.work.refusals import refuse_together
@@ -102,7 +102,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         if other is not job:
             raise UsageError(
                 f"{'lines' if is_manifest else 'sources'} {before} and {number}{place} have one target: {job.target}",
-                found=f"{other.source} and {job.source}",
+                found=f"{shown_source(other.source)} and {shown_source(job.source)}",
                 next_step="give each line a target of its own"
                 if is_manifest
                 else "name them in a manifest, each with a target of its own",
@@ -211,12 +211,17 @@ def expanded(source: str, aside: list[str] | None = None) -> list[str]:
             raise CheckpointError(
                 f"no checkpoint matches the pattern {source}",
                 found="nothing of such a name",
-                next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
+                next_step=(f"ls -l {as_word(_deepest(path))}", "in a pattern in quotes, ** stands for any folders"),
             )
         above = {folder for each in found for folder in each.parents}  # which ** gives with what they hold
         held = [_checkpoints_at(each, aside) or ([] if each in above else [str(each)]) for each in found]
         return list(dict.fromkeys(chain.from_iterable(held)))
     return [source] if path.is_file() else _checkpoints_at(path, aside) or [source]
+
+
+def _deepest(path: Path) -> Path:
+    """The folder nearest to a path that is there."""
+    return next((above for above in path.parents if above.is_dir()), Path())
 
 
 def _checkpoints_at(path: Path, aside: list[str] | None) -> list[str]:
