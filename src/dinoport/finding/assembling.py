@@ -130,7 +130,7 @@ def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
                 for gap in gaps(checkpoint)
             ),
             *of_built_in([*place.outside, *(each.name for each in decoding.aside)]),
-            *said.warnings,
+            *(said.warnings or statements.from_blue(statistics)),
             *(timm.warnings if timm else ()),
             *unlike_timm,
             *statements.overruled(wishes, reading),
