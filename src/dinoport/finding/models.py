@@ -109,7 +109,7 @@ def _model_in(
     wishes = statements.wishes_of(request, claimed, timm, said).filled(stated_by(attributes, state))
     wishes = wishes.filled(stated_by_copies(checkpoint, state, found.others))
     claimed_by_file = stated_by_report(ours, statements.claim_of(checkpoint))
-    wishes = wishes.filled(statements.stated_by_config(checkpoint, found)).filled(claimed_by_file)
+    wishes = wishes.filled(claimed_by_file).filled(statements.stated_by_config(checkpoint, found))
     family = naming.code.FAMILY
     other_head = said.other_head or (timm.other_head if timm else None) or other_head_by(attributes, state)
     place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
