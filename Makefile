@@ -16,20 +16,26 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.ready
 
+# What is said before pip works in silence; $(1) is how much it installs.
+announce = @echo "Setting up $(@D), once: pip installs about $(1) of packages. It takes one to five minutes, and shows nothing."
+
 # torch first, at one version: the plain name resolves to several GB of CUDA on some registries.
 $(VENV)/.ready: pyproject.toml constraints.txt
+	$(call announce,1.5 GB)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
 	touch $@
 
 $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
+	$(call announce,1.3 GB)
 	$(PYTHON) -m venv $(VENV4)
 	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt torch
 	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt --editable ".[all]" pytest pytest-xdist hypothesis
 	touch $@
 
 $(VENV_FRAMEWORKS)/.ready: pyproject.toml constraints-frameworks.txt
+	$(call announce,2 GB)
 	$(PYTHON) -m venv $(VENV_FRAMEWORKS)
 	$(VENV_FRAMEWORKS)/bin/pip install --quiet --constraint constraints-frameworks.txt torch
 	$(VENV_FRAMEWORKS)/bin/pip install --quiet --constraint constraints-frameworks.txt --editable ".[all,timm]" \
@@ -37,6 +43,7 @@ $(VENV_FRAMEWORKS)/.ready: pyproject.toml constraints-frameworks.txt
 	touch $@
 
 $(VENV_TORCHVISION)/.ready: pyproject.toml constraints.txt constraints-torchvision.txt
+	$(call announce,6 GB)
 	$(PYTHON) -m venv $(VENV_TORCHVISION)
 	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt torch torchvision
 	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,timm,dev]"
@@ -73,6 +80,7 @@ test-real: $(VENV_REAL)/.ready
 	OMP_NUM_THREADS=1 $(VENV_REAL)/bin/python -m pytest -n 2 tests/real
 
 $(VENV_REAL)/.ready: pyproject.toml constraints.txt tests/real/requirements.txt
+	$(call announce,2 GB)
 	$(PYTHON) -m venv $(VENV_REAL)
 	$(VENV_REAL)/bin/pip install --quiet --constraint constraints.txt torch
 	$(VENV_REAL)/bin/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
@@ -84,6 +92,7 @@ test-notebooks: $(VENV_NOTEBOOKS)/.ready
 	$(VENV_NOTEBOOKS)/bin/python -m pytest tests/notebooks
 
 $(VENV_NOTEBOOKS)/.ready: pyproject.toml constraints.txt
+	$(call announce,1.5 GB)
 	$(PYTHON) -m venv $(VENV_NOTEBOOKS)
 	$(VENV_NOTEBOOKS)/bin/pip install --quiet --constraint constraints.txt torch
 	$(VENV_NOTEBOOKS)/bin/pip install --quiet --constraint constraints.txt --editable ".[all]" \
@@ -123,6 +132,7 @@ $(FUZZERS): fuzz-%: $(VENV_FUZZ)/.ready
 	$(VENV_FUZZ)/bin/python -m tests.fuzz.watch $* $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 $(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
+	$(call announce,300 MB)
 	$(PYTHON) -m venv $(VENV_FUZZ)
 	$(VENV_FUZZ)/bin/pip install --quiet --only-binary atheris --requirement tests/fuzz/requirements.txt || \
 	  { echo "make fuzz: atheris has wheels for CPython 3.11 to 3.13 on Linux; this is" \

@@ -44,9 +44,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path) -> Non
     done = run("convert", DEMO, tmp_path / "out", *HEADS, "--dry-run")
     assert done.code == 0
     assert (
-        "  encoder.layer.{0…3}.attention.attention.query.weight  ×4\n"
-        "      ← blocks.{0…3}.attn.qkv.weight rows 0–31 of 96\n"
+        "  encoder.layer.{0…3} ← blocks.{0…3}\n"
+        "    layernorm_before.weight          ← norm1.weight\n"
+        "    layernorm_before.bias            ← norm1.bias\n"
+        "    attention.attention.query.weight ← attn.qkv.weight rows 0–31 of 96\n"
     ) in done.out
+    assert max(map(len, done.out.partition("\nplan ")[2].splitlines())) <= 80
     assert "\ntensors     70 to copy bit for bit, 2 to make, 8 to drop; " in done.out
     assert "\nto make     pooler.dense.weight" in done.out
     assert "\nto drop     head.mlp.{0, 2, 4}.weight" in done.out
@@ -74,7 +77,7 @@ def test_a_dry_run_foresees_packages_rights_and_another_run(run: Run, tmp_path, 
     assert done.err.startswith(f"error: another run is writing {tmp_path / 'out'}\n")
     monkeypatch.setattr("dinoport.cli.commands.missing", lambda *names: ["torch", "pillow"])
     warned = " ".join(run(*words).out.split())
-    assert "the full proof needs torch, pillow (not installed): pip install torch pillow, or --verify exact" in warned
+    assert "without --verify exact torch, pillow is needed (not installed): pip install torch pillow" in warned
     assert "not installed" not in run(*words, *EXACT).out
     assert names(tmp_path) == set()
     monkeypatch.setattr("os.access", lambda path, mode: False)
@@ -336,6 +339,17 @@ def with_demo(words: str) -> list[str]:
         ("convert x y --image-mean a,b", "error: --image-mean takes one number for each channel"),
         ("convert x y --image-std 1,0,1", "error: --image-std takes one number for each channel"),
         (
+            "convert x y --image-mean 1,2",
+            "error: --image-mean takes one number for each channel, from 0 to 1\n"
+            "  expected: three for RGB, such as 0.485,0.456,0.406\n  found: 2 numbers: 1, 2\n",
+        ),
+        (
+            "convert x y --image-mean 123.675,116.28,103.53",
+            "error: --image-mean takes one number for each channel, from 0 to 1\n"
+            "  expected: three for RGB, such as 0.485,0.456,0.406\n  found: 3 numbers: 123.675, 116.28, 103.53\n"
+            "  likely cause: numbers from 0 to 255: divide them by 255\n",
+        ),
+        (
             "convert x y --num-heads 2 --num-heads 4",
             "error: --num-heads is given twice\n  found: 2 and 4\n  try: give it once\n",
         ),
@@ -368,6 +382,7 @@ def test_wrong_usage_is_exit_code_2_and_text(run: Run, words: str, message: str)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert "Traceback" not in done.err
+    assert ("255" in done.err) == ("255" in message)
 
 
 @pytest.mark.parametrize(
@@ -593,3 +608,14 @@ def test_why_inspect_refuses_is_wrapped(run: Run) -> None:
     refused = refused.replace(str(DEMO), "DEMO")
     assert refused.count("\n") > 5
     assert all(len(line) <= 80 for line in refused.splitlines())
+
+
+def test_an_inspection_does_not_propose_itself(run: Run, tmp_path) -> None:
+    write_torch_file(
+        tmp_path / "other.pth",
+        [tensor(name, formula.tensor(name, (3, 4))) for name in ("a.weight", "b.weight", "c.weight")],
+    )
+    assert f"try: dinoport inspect {tmp_path}/other.pth" in run("convert", tmp_path / "other.pth", tmp_path / "x").err
+    done = run("inspect", tmp_path / "other.pth")
+    assert "cannot be converted as it is:" in done.out
+    assert "try: " not in done.out

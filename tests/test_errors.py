@@ -17,6 +17,13 @@ def test_problems_are_listed():
     assert str(error) == "what\n  - one\n  - two\\x1b\n  try: do"
 
 
+def test_hundreds_of_problems_are_counted():
+    many = PlanError("what", [str(place) for place in range(300)], next_step="do")
+    *_, last, left, step = str(many).split("\n")
+    assert (last, left, step) == ("  - 23", "  - and 276 more", "  try: do")
+    assert len(many.problems) == 300
+
+
 def test_nothing_that_moves_a_cursor_or_hides_text_gets_through():
     hostile = "a\x1b[2J\rb\nc\x07\x9b\u202e\u200b\ud800\x7f"
     assert printable(hostile) == r"a\x1b[2J\rb\nc\x07\x9b\u202e\u200b\ud800\x7f"

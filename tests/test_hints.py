@@ -1,5 +1,6 @@
 """Hints for whoever has few packages: each command that is proposed runs where it is proposed."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -10,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from dinoport.cli.options import as_options
+from dinoport.errors import CheckpointError
+from dinoport.report.fleet import Fleet
+from dinoport.report.inspection import Inspection
 from dinoport.shown.calls import FOLDER, SOURCE, runnable
+from dinoport.shown.lines import hanging, lines_for
 from dinoport.shown.packages import missing, needed_by
 from tests.command_line import DEMO, EXACT, HEADS, Run
 from tests.test_extras import brought
@@ -156,3 +162,54 @@ def test_a_machine_without_optional_packages_shows_the_demo_and_what_is_missing_
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("verdict     transported exactly (outputs not shown), assuming heads = 2")
     assert done.stdout.endswith('("demo")\n            # first: pip install torch transformers pillow\n')
+
+
+PROGRAMS = (
+    "7z|brew|bunzip2|cat|chmod|conda|cp|curl|git|gunzip|hf|ls|mkdir|mv|pip|python|rm|rsync|tar|unlz4|unrar|unxz|unzip|"
+    "unzstd|wget"
+)
+SHELL = re.compile(rf"(?:^|: )((?:{PROGRAMS}) (?:[-/<>{{\x00&.]|install|lfs|x ).*)", re.DOTALL)
+LONG = f"/scratch/{'a folder with a long name ' * 4}/checkpoint.pth"
+
+
+def in_source() -> list[str]:
+    """Each command of a shell that a text of ours ends with, a long place in each of its gaps."""
+    found = []
+    for path in sorted((Path(__file__).parents[1] / "src" / "dinoport").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inner = {id(part) for each in ast.walk(tree) if isinstance(each, ast.JoinedStr) for part in each.values}
+        for each in ast.walk(tree):
+            parts = each.values if isinstance(each, ast.JoinedStr) else [each] if id(each) not in inner else []
+            texts = [getattr(part, "value", "") for part in parts]
+            text = "".join(text if isinstance(text, str) else "\0" for text in texts)
+            if match := SHELL.search(text):
+                found.append(re.sub(r"\{\w+\}|\0", lambda gap: shlex.quote(LONG), text[: match.end()]))
+    return found
+
+
+COMMANDS = (*in_source(), *(f"{label}`dinoport.convert({LONG!r}, FOLDER)`" for label in ("", "as a head, then: ")))
+
+
+def test_commands_are_found_in_the_source() -> None:
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("text", COMMANDS)
+def test_no_command_is_broken_or_loses_its_indent_wherever_it_is_shown(text: str, columns: int) -> None:
+    command = as_options(text).rpartition(": ")[2] if ": " in text else as_options(text)
+    error = str(CheckpointError("it is not read", next_step=("look again", text)))
+    result = {"status": "refused", "target": "one", "source": "x.pth", "error": {"text": error}}
+    inspected = Inspection("x.pth", "torch file", 1, (), (), None, error)
+    with lines_for(columns, as_options):
+        shown = [
+            [part for line in error.split("\n") for part in hanging(line)],
+            list(Fleet("out", (result,), 1.0).lines()),
+            list(inspected.lines()),
+        ]
+    assert not re.search("[,;] [a-z]", command)  # what follows a command is a step of its own
+    for lines in shown:
+        (whole,) = (line for line in lines if command in line)
+        step = next(line for line in lines if "try: look again" in line)
+        assert whole.endswith(command)
+        assert len(whole) - len(whole.lstrip()) >= step.index("look"), whole

@@ -1,6 +1,7 @@
 """`dinoport.load`: a model that is ready to run, converted once and kept; and reports as a notebook shows them."""
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -152,7 +153,8 @@ def test_a_processor_that_needs_torchvision_says_so(
         loaded.processor  # noqa: B018  # the property is what is tried
     assert str(refused.value) == (
         "the image processor of this model needs torchvision (not installed)\n"
-        "  try: pip install torchvision, the version for your torch; `loaded.model` needs none"
+        "  try: for the version that fits your torch: pip install torchvision\n"
+        "       `loaded.model` needs none"
     )
     assert loaded.model is not None
 
@@ -160,7 +162,11 @@ def test_a_processor_that_needs_torchvision_says_so(
 def test_a_report_is_plain_data_and_prints_as_the_terminal_does(source: Path, tmp_path: Path) -> None:
     report = dinoport.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
     for again in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):  # noqa: S301  # our own bytes
+        assert again == report
         assert again.to_dict() == report.to_dict()
+    (file, *others), changed = report.files, {"hashed": "another hash"}
+    assert dataclasses.replace(report, files=(dataclasses.replace(file, **changed), *others)) != report
+    assert dinoport.load(source, tiny.REQUEST).report.keys() == report.to_dict().keys()
     assert str(report).startswith("verdict     transported exactly")
     html = report._repr_html_()
     assert html.startswith(f"<details><summary>{report.verdict}")

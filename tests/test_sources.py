@@ -153,7 +153,7 @@ def test_xcit_is_refused_before_any_download(site: Site, name: str) -> None:
         f"{name} cannot be converted, and was not downloaded\n"
         "  likely cause: Transformers has no class for XCiT; "
         "timm has one (xcit_small_12_p16_224.fb_dino and others)\n"
-        "  try: dinoport models lists what can be converted"
+        "  try: look into the list of what can be converted: dinoport models"
     )
     assert site.requests == []
 
@@ -185,7 +185,7 @@ def test_other_entries_of_torch_hub_name_their_backbone(name: str, backbone: str
 def test_a_name_that_is_nearly_right(name: str, close: str) -> None:
     message = error_text(UnknownModelError, lambda: locate(name))
     assert message.startswith(f"{name} is neither a file nor a published name\n  did you mean: {close}")
-    assert message.endswith("\n  try: dinoport models lists the published names")
+    assert message.endswith("\n  try: look into the list of published names: dinoport models")
 
 
 def test_a_path_that_does_not_exist_is_no_name() -> None:

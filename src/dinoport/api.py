@@ -262,10 +262,11 @@ def load(
 ) -> Loaded:
     """Convert a source into a cache, prove it, and return its model and image processor, ready to run.
 
-    `model, processor = dinoport.load("checkpoint.pth")`. Keep the result to read its `.report`. The proof is the exact
-    one; `level="full"` asks for all four. The verdict is printed to stderr. The second call finds the folder in the
-    cache and only loads the model, unless the source, the request or dinoport's version changed. `recheck=True`
-    compares every tensor of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`.
+    `model, processor = dinoport.load("checkpoint.pth")`. Keep the result to read its `.report`, the content of the
+    folder's dinoport.json as a dict. The proof is the exact one; `level="full"` asks for all four. The verdict is
+    printed to stderr. The second call finds the folder in the cache and only loads the model, unless the source, the
+    request or dinoport's version changed. `recheck=True` compares every tensor of the folder with the source again. The
+    cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`.
 
     Raises what `convert` raises, and NotProvenError where a folder of the cache was changed.
     """

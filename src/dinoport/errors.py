@@ -94,7 +94,12 @@ class UnknownModelError(DinoportError):
 
 
 class PlanError(DinoportError):
-    """Tensors that are missing, unexpected, misshapen or claimed twice: all of them, folded by block."""
+    """Tensors that are missing, unexpected, misshapen or claimed twice: all of them, folded by block.
+
+    The text has the first of them: a file of another model has hundreds.
+    """
+
+    MAX_LINES = 24
 
     def __init__(self, what: str, problems: Sequence[str], **parts: Any) -> None:
         super().__init__(what, **parts)
@@ -102,7 +107,9 @@ class PlanError(DinoportError):
 
     def __str__(self) -> str:
         head, *rest = super().__str__().split("\n")
-        return "\n".join([head, *(f"  - {printable(problem)}" for problem in self.problems), *rest])
+        lines = [f"  - {printable(problem)}" for problem in self.problems[: self.MAX_LINES]]
+        left = len(self.problems) - len(lines)
+        return "\n".join([head, *lines, *([f"  - and {left} more"] if left else []), *rest])
 
 
 class SettingError(DinoportError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from dinoport.errors import UsageError
 from dinoport.shown.address import shown_source
+from dinoport.shown.text import counted
 
 DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
@@ -151,16 +152,23 @@ def _check(asked: Request | Checks) -> None:
             check_fits(field.name, value)
 
 
+LEAST_BYTE = 10
+"""From which on a mean or a deviation is one of numbers from 0 to 255."""
+
+
 def check_fits(name: str, value: object) -> None:
     """Raise UsageError for a value that the field, or argument, of this name does not take."""
     fits, expected = _FITTING.get(name, (None, ""))
     if fits is None or fits(value):
         return
-    in_bytes = isinstance(value, tuple) and any(isinstance(each, int | float) and 1 < each <= 255 for each in value)
+    found, in_bytes = _told(value) if value != "" else "nothing", False
+    if isinstance(value, tuple):
+        found = f"{counted(len(value), 'number')}: {', '.join(map(_told, value))}"
+        in_bytes = any(isinstance(each, int | float) and LEAST_BYTE <= each <= 255 for each in value)
     raise UsageError(
         f"`{name}` takes {expected}",
-        expected="0.485,0.456,0.406" if name in ("image_mean", "image_std") else None,
-        found=_told(value) if value != "" else "nothing",
+        expected="three for RGB, such as 0.485,0.456,0.406" if name in ("image_mean", "image_std") else None,
+        found=found,
         cause="numbers from 0 to 255: divide them by 255" if in_bytes else None,
         next_step=f"`{name}={meant(_told(value), CHOICES[name])!r}`" if name in CHOICES else None,
     )

@@ -134,9 +134,8 @@ def test_a_bare_resnet_is_called_nobodys(tmp_path: Path) -> None:
     case = BY_NAME["unknown-resnet"]
     path = case.write(tmp_path)
     report = api.convert(path, tmp_path / "out", level="exact")
-    assert "assuming codebase = not known (as DINO; nothing in the file tells whose it is; --codebase decides)" in str(
-        report.verdict
-    )
+    told = "codebase = not known (DINO's values are taken; nothing in the file tells whose it is; --codebase decides)"
+    assert f"assuming {told}" in str(report.verdict)
     card = (tmp_path / "out" / "README.md").read_text()
     assert report.ends[0] == "ResNet-50 (codebase not known)"
     assert not [claim for claim in ("facebookresearch", "license", "- dino\n") if claim in card]

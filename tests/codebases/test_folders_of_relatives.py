@@ -63,7 +63,7 @@ def test_a_vit_of_somebody_is_no_dino_by_default(tmp_path: Path) -> None:
     folder = saved(tmp_path / "vit", "ViTForImageClassification")
     report = api.convert(folder, tmp_path / "back", to="original", level="exact")
     assert report.ends[1] == "ViT (codebase not known)"
-    assert "codebase = not known (as DINO; otherwise" in str(report.verdict)
+    assert "codebase = not known (DINO's values are taken; different elsewhere: " in str(report.verdict)
     found, _ = settings_of(folder, to="original", codebase="deit")
     assert found["codebase"] == ("DeiT ViT", "--codebase")
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.codebases.frameworks import CONVENTIONS, said_in
-from dinoport.errors import PlanError, UnknownModelError
+from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.model import Origin
 from tests import formula, models
 
@@ -51,6 +52,37 @@ def test_statistics_are_stored(framework: str, tmp_path) -> None:
     found = {setting.name: setting for setting in report.settings}
     assert found["pixel mean"].origin == found["pixel std"].origin == "stored"
     assert found["resize"].origin == "assumed"
+
+
+@pytest.mark.parametrize(("said", "setting", "value", "reason"), [
+    ("num_heads=4, norm_cfg=dict(type='LN', eps=1e-3)", "eps", "0.001", "norm_cfg in meta.cfg of mmengine"),
+    ("'num_heads': 4, 'norm_cfg': {'type': 'LN'}", "eps", "1e-05", "norm_cfg in meta.cfg of mmengine"),
+    ("arch='huge', img_size=64", "heads", "16", "arch in meta.cfg of mmengine"),
+    ("arch=dict(num_heads=4), act_cfg=dict(type='GELU'), qk_scale=None", "heads", "4",
+     "num_heads in meta.cfg of mmengine"),
+])  # fmt: skip
+def test_a_config_of_openmmlab_says_eps_and_heads_by_name(said, setting, value, reason, tmp_path) -> None:
+    """Width / 64 and 1e-6 were assumed once, beside a file that says otherwise."""
+    text = f"model = dict(backbone=dict(type='VisionTransformer', {said}), head=dict(num_heads=2, eps=1))"
+    width = 1280 if "huge" in said else 64
+    tensors = formula.state_dict(replace(models.VIT, width=width, depth=1, mlp_hidden=8).tensors())
+    own = {f"backbone.{name}": torch.from_numpy(each) for name, each in tensors.items()}
+    torch.save({"state_dict": own, "meta": {"mmengine_version": "1", "cfg": text}}, tmp_path / "last.pth")
+    found = {each.name: each for each in plan(tmp_path / "last.pth").settings}[setting]
+    assert (found.value, found.origin, found.reason) == (value, "stored", reason)
+
+
+@pytest.mark.parametrize(("said", "found"), [
+    ("act_cfg=dict(type='QuickGELU')", "act_cfg QuickGELU"), ("'act_cfg': {'type': 'ReLU'}", "act_cfg ReLU"),
+    ("layer_cfgs=dict(qk_scale=0.5)", "qk_scale 0.5"),
+])  # fmt: skip
+def test_a_config_of_openmmlab_that_computes_otherwise_is_refused(said: str, found: str, tmp_path) -> None:
+    text = f"model = dict(backbone=dict(num_heads=1, {said}))"
+    meta = {"mmengine_version": "1", "cfg": text}
+    torch.save({"state_dict": state("backbone."), "meta": meta}, tmp_path / "last.pth")
+    with pytest.raises(SettingError, match=r"describes another model in its meta\.cfg\n") as caught:
+        plan(tmp_path / "last.pth", num_heads=1)
+    assert caught.value.found == found
 
 
 @pytest.mark.parametrize(

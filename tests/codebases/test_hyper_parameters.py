@@ -107,7 +107,7 @@ def test_norms_that_no_tensor_shows_are_refused(given, found, tmp_path: Path) ->
         planned(tmp_path, given)
     assert str(caught.value) == (
         f"{tmp_path / 'last.ckpt'} describes another model in its hyper_parameters of Lightning\n"
-        "  expected: no norms of queries and keys, and an exact GELU or a gate by SiLU, as this network has\n"
+        "  expected: queries and keys without norms or a scale of their own, and an exact GELU or a gate by SiLU\n"
         f"  found: {found}\n"
         "  likely cause: parts without weights, which no tensor shows, or another layer's values\n"
         "  try: if the backbone has no such part: save its state dict alone with torch.save, and give that"

@@ -142,7 +142,7 @@ def test_nobody_is_claimed_where_nothing_tells(tmp_path: Path) -> None:
     report = api.convert(case.write(tmp_path), tmp_path / "out", level="exact")
     assert report.ends == ("ViT (codebase not known)", "ViTModel")
     first = str(report.verdict)
-    assert "codebase = not known (as DINO; otherwise" in first
+    assert "codebase = not known (DINO's values are taken; different elsewhere: " in first
     assert "pixel statistics in timm" in first
     assert "--codebase decides" in first
     card = (tmp_path / "out" / "README.md").read_text()

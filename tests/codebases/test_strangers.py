@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dinoport import api
 from dinoport.codebases.catalogue import NAMINGS
@@ -76,6 +77,12 @@ FOUND = (
     ("JAX",             {"blocks_0.attn.kernel": (8, 8), "blocks_0.mlp.kernel": (8, 8)}, "blocks_0.attn.kernel"),
     ("parametrised",    {"blocks.0.mlp.fc1.parametrizations.weight.original0": (8, 1)},
                         "blocks.0.mlp.fc1.parametrizations.weight.original0"),
+    ("pruned",          VIT_NAMES | {"blocks.0.mlp.fc1.weight_orig": (128, 64)}, "blocks.0.mlp.fc1.weight_orig"),
+    ("weight norm",     VIT_NAMES | {"blocks.0.attn.proj.weight_g": (64, 1)}, "blocks.0.attn.proj.weight_g"),
+    ("ResNet-50",       RESNET.tensors() | {"layer3.6.conv1.weight": (256, 1024, 1, 1)}, "layer3.6.conv1.weight"),
+    ("ResNet-50",       RESNET.tensors() | {"layer1.0.conv1.weight": (128, 64, 1, 1)},
+                        "layer1.0.conv1.weight of (128, 64, 1, 1)"),
+    ("ResNet-50",       RESNET.tensors() | {"layer1.0.se.fc1.weight": (16, 256, 1, 1)}, "layer1.0.se.fc1.weight"),
     ("depth",           {"conv_depth.0.weight": (8, 8, 3, 3)}, "conv_depth.0.weight"),
     ("segmentation",    {"decode_head.conv_seg.weight": (8, 8, 1, 1)}, "decode_head.conv_seg.weight"),
 )
@@ -168,6 +175,20 @@ def test_no_genuine_model_is_a_stranger(path) -> None:
 
 def test_a_head_beside_a_backbone_is_none(tmp_path) -> None:
     assert stranger_of({**VIT.tensors(), "decode_head.conv_seg.weight": (8, 8, 1, 1)}) is None
+
+
+def test_a_folder_of_another_resnet_is_refused_in_one_sentence(tmp_path) -> None:
+    """A ResNet-18's had 200 lines of tensors that do not fit."""
+    path, folder = tmp_path / "resnet50.pth", tmp_path / "ours"
+    torch.save({name: torch.from_numpy(each) for name, each in formula.state_dict(RESNET.tensors()).items()}, path)
+    api.convert(path, folder, level="exact")
+    first = "encoder.stages.0.layers.0.layer.0.convolution.weight"
+    tensors = {**load_file(folder / "model.safetensors"), first: torch.ones(64, 64, 3, 3)}
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(UnknownModelError) as raised:
+        api.plan(folder, to="original")
+    assert str(raised.value).startswith(f"{folder} is a ResNet other than a ResNet-50, and no model of the DINO")
+    assert raised.value.found == f"{first} of (64, 64, 3, 3)"
 
 
 def test_the_message(tmp_path) -> None:

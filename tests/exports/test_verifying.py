@@ -1,6 +1,7 @@
 """`verify` of a graph, as people ask for it: what is refused, what a page and the command line say, and pixels."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ def test_what_cannot_be_asked_of_a_graph_is_refused(source: Path, asked: dict[st
     assert f"leave `{name}` out" in str(raised.value)
 
 
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_another_size_than_the_graph_takes_is_refused(source: Path, level: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        verify(source, GRAPH, VIT.request, image_size=48, level=level)
+    assert str(raised.value) == (
+        "`image_size=48` does not fit this graph, which takes pictures of one size\n"
+        f"  where: {GRAPH}\n"
+        "  found: 32×32 pixels\n"
+        "  try: leave `image_size` out, or give the graph that was exported for this size"
+    )
+    assert not verify(source, GRAPH, VIT.request, image_size=32, level=level).verdict.failed
+
+
 def test_a_processor_is_for_a_graph(tmp_path: Path) -> None:
     source = tiny.write(tmp_path / "original.pth")
     convert(source, tmp_path / "folder", tiny.REQUEST, level="none")
@@ -47,6 +61,14 @@ def test_the_processor_that_the_user_names_is_proven(source: Path, tmp_path: Pat
     assert not [words for words in named.verdict.not_shown if words.startswith("pixels")]
     without = verify(source, GRAPH, VIT.request)
     assert [words for words in without.verdict.not_shown if words.startswith("pixels: no processor was named")]
+    counted = {"pixel mean", "pixel std", "resize", "crop", "filter"}
+    assert counted <= {setting.name for setting in named.settings}
+    assert not counted & {setting.name for setting in without.settings}
+    assert [each for each in named.verdict.assumptions if each.partition(" = ")[0] not in counted] == [
+        *without.verdict.assumptions
+    ]
+    with pytest.raises(SettingError, match="`image_mean` is not for an ONNX graph without its image processor"):
+        verify(source, GRAPH, replace(VIT.request, image_mean=(0.5, 0.5, 0.5)))
 
 
 @pytest.mark.parametrize("value", [0.25, float("nan")])

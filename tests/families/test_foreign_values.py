@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dinoport.api import convert
+from dinoport.api import convert, verify
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, OUTPUTS, PRECISION
 from dinoport.errors import DinoportError, SettingError
 from dinoport.request import Request
@@ -50,6 +50,22 @@ def test_a_value_that_moves_outputs_is_carried_or_refused(case: Case, tmp_path: 
                 assert carried is None or str(value) in carried, (name, change)
                 refused += carried is None
     assert refused
+
+
+@pytest.mark.parametrize("case", {case.class_name: case for case in CASES}.values(), ids=lambda case: case.class_name)
+def test_a_square_pair_is_one_number(tmp_path: Path, case: Case) -> None:
+    """As `image_size` of every class in Transformers 5, and of all but DINOv3's ViT in Transformers 4."""
+    source, request = case.write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    (tmp_path / "there/dinoport.json").unlink()
+    file = tmp_path / "there/config.json"
+    config = json.loads(file.read_text())
+    for name in ("image_size", "patch_size"):
+        if name in config:
+            file.write_text(json.dumps({**config, name: [config[name]] * 2}))
+            assert convert(tmp_path / "there", tmp_path / "back", to="original", level="exact", force=True)
+            verdict = verify(source, tmp_path / "there", request, level="exact").verdict
+            assert verdict.failed == ((case.class_name, name) == ("DINOv3ViTModel", "image_size")), verdict
 
 
 def values_carried(folder: Path, target: Path, request: Request) -> list[str] | None:

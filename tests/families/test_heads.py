@@ -144,7 +144,7 @@ def test_weights_that_contradict_an_assumption_ask() -> None:
 
 NOT_KNOWN = """\
 the number of attention heads of x.pth is not known
-  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`
+  expected: `num_heads`; or a width that 64 divides, as in all published models; or weights that show it
   found: width 160; the weights cannot tell: {silence}
   likely cause: no tensor's shape shows the head count, and a wrong one loads without an error
   try: add `num_heads=N`, with N from the code or config that trained the model"""

@@ -1,22 +1,26 @@
 """What a run's config says besides its tensors: taken where they are silent, refused in words where they are not."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dinoport.api import convert, verify
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.dinov2 import vit as v2
 from dinoport.codebases.dinov3 import convnext, vit
 from dinoport.finding.evidence import read
 from dinoport.formats.run_config import RunConfig
-from dinoport.model import Origin, Setting, Wishes
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.model import Origin, Setting, Stated, Wishes
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 from tests.models import CONVNEXT, dinov2
+from tests.writing.stub_tensors import tensor
 
 V2 = dinov2(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=14, image_size=98)
 V3 = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
@@ -244,11 +248,31 @@ def test_what_a_contradicted_config_says_otherwise_is_doubted(layer: str, is_dou
     assert [name for name, each in found.items() if each.doubted] == ["eps"] * is_doubted
 
 
-@pytest.mark.parametrize(("base", "is_doubted"), [(1000, True), (100, False)])
-def test_a_base_of_the_run_beside_names_without_periods_is_doubted(base: int, is_doubted: bool) -> None:
-    """They are made with the released models' base, and the verdict's first line names that."""
-    given = evidence("dinov3", {**OWN["dinov3"], "pos_embed_rope_base": base})
-    made = replace(given, declared=frozenset({"rope_embed.periods"}))
-    found = {each.name: each for each in read(Naming("", "", bool, given=vit), made).settings}["rope base"]
-    assert (found.value, found.doubted) == (100.0, is_doubted)
-    assert ("config.yaml says 1000, and no tensor shows it" in found.reason) == is_doubted
+@pytest.mark.parametrize("to", ["transformers", "timm"])
+@pytest.mark.parametrize(("base", "patch_size", "followed"), [(1000, 16, 1000), (100, 16, 100), (1000, 14, 100)])
+def test_a_base_of_the_run_is_followed_beside_names_without_periods(
+    to: str, base: int, patch_size: int, followed: int, tmp_path: Path
+) -> None:
+    """The original's code has made them from it. Of another model's config nothing is taken, and that is named."""
+    vit = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
+    state = {**formula.state_dict(vit.tensors()), "rope_embed.periods": formula.periods(16, float(base))}
+    state["mask_token"] = abs(state["mask_token"] * 0)  # timm keeps none
+    write_torch_file(tmp_path / "original.pth", [tensor(name, values) for name, values in state.items()])
+    convert(tmp_path / "original.pth", tmp_path / "made", to=to, level="none")
+    (tmp_path / "run").mkdir()
+    weights = (tmp_path / "made/model.safetensors").rename(tmp_path / "run/weights.safetensors")
+    released = {"n_storage_tokens": 4, "mask_k_bias": True, "norm_layer": "layernormbf16", "arch": "vit"}
+    student = {**OWN["dinov3"], **released, "pos_embed_rope_base": float(base), "patch_size": patch_size}
+    (tmp_path / "run/config.yaml").write_text(json.dumps({"student": student}))
+    report = convert(weights, tmp_path / "out", level="exact")
+    [found] = [each for each in report.settings if each.name == "rope base"]
+    assert float(found.value) == json.loads((tmp_path / "out/config.json").read_text())["rope_theta"] == followed
+    assert ("rope base = " in str(report.verdict)) == (base == 1000)
+    again = verify(tmp_path / "original.pth", tmp_path / "out", level="exact").verdict
+    assert again.failed == (followed != base)
+
+
+def test_a_base_that_periods_show_is_stored_whoever_says_it_too() -> None:
+    given = Wishes().filled({"rope_theta": Stated(100.0, "rope_theta in hyper_parameters", Origin.INFERRED, True)})
+    found = {each.name: each for each in reading("dinov3", OWN["dinov3"], wishes=given).settings}["rope base"]
+    assert (found.origin, found.doubted) == (Origin.STORED, False)

@@ -38,7 +38,7 @@ def test_heads_that_nobody_says(tmp_path: Path) -> None:
     assert refusal(source) == (
         SettingError,
         f"the number of attention heads of {source} is not known\n"
-        "  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`\n"
+        "  expected: `num_heads`; or a width that 64 divides, as in all published models; or weights that show it\n"
         "  found: width 96; the weights cannot tell: 96 channels are too few (128 are needed)\n"
         "  likely cause: no tensor's shape shows the head count, and a wrong one loads without an error\n"
         "  try: add `num_heads=N`, with N from the code or config that trained the model",

@@ -1,10 +1,11 @@
 """A backbone whose host has it otherwise than upstream: nothing is taken for what it is not."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dinoport.api import convert, inspect, verify
 from dinoport.errors import PlanError
@@ -124,6 +125,7 @@ def test_names_that_lie_apart_are_no_second_model(part: str, tmp_path: Path) -> 
         ("encoder.adapters.1.down.weight", "encoder.adapters.1.down.weight"),
         ("network.attn_mask_probs", "attn_mask_probs"),
         ("tokenizer.modulations.0.linear.bias", "tokenizer.modulations.0.linear.bias"),
+        ("side_adapters.0.down.weight", "side_adapters.0.down.weight"),
         ("decoder.blocks.0.attn.weight", None),
         ("prompt_decoder.weight", None),
     ],
@@ -136,6 +138,23 @@ def test_what_may_work_inside_a_backbone_is_named_where_it_lies_beside_it(
     found = [each for each in report.verdict.warnings if each.startswith("beside the backbone lies")]
     told = f"beside the backbone lies {said}: if its own code uses that inside the backbone, outputs differ"
     assert found == ([told] if said else [])
+
+
+@pytest.mark.parametrize("network", ["dinov2", "dinov3"])
+def test_a_folder_of_eomt_holds_a_backbone_under_bare_names(network: str, tmp_path: Path) -> None:
+    """As Transformers saves an EomtForUniversalSegmentation: its state dict was converted, its folder refused."""
+    torch.save(state(network), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=MODELS[network].heads)
+    (folder := tmp_path / "theirs").mkdir()
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    config = {**config, "architectures": ["EomtForUniversalSegmentation"], "model_type": "eomt"}
+    (folder / "config.json").write_text(json.dumps(config))
+    queries = {"attn_mask_probs": torch.ones(1), "query.weight": torch.ones(3, 64)}
+    save_file({**load_file(tmp_path / "ours" / "model.safetensors"), **queries}, folder / "model.safetensors")
+    report = convert(folder, tmp_path / "out", level="exact")
+    assert weights(tmp_path / "out") == weights(tmp_path / "ours")
+    assert {each.name: each.origin for each in report.settings}["heads"] == "stored"
+    assert "beside the backbone lies attn_mask_probs" in " ".join(report.verdict.warnings)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_a_folder_of_another_job_is_left_alone(tmp_path: Path, more: dict[str, A
     assert "step00 exists, and is not what this job makes" in result["error"]["text"]
     assert found in result["error"]["text"]
     asked = "made with --dtype float16 --num-heads 2" if "dtype" in more else "made with --num-heads 2"
-    assert f"expected: {asked}, and " in " ".join(result["error"]["text"].split())
+    assert f"expected: {asked}; the verdict " in " ".join(result["error"]["text"].split())
 
 
 def test_a_folder_made_with_no_options_says_so() -> None:
@@ -503,7 +503,8 @@ def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path, run: Run) -> No
     assert done.err == (
         f"error: no checkpoint matches the pattern {tmp_path / 'nothing' / '*.pth'}\n"
         "  found: nothing of such a name\n"
-        "  try: look at the path; a pattern in quotes is matched here, and ** goes through all folders\n"
+        f"  try: ls -l {tmp_path}\n"
+        "       in a pattern in quotes, ** stands for any folders\n"
     )
 
 

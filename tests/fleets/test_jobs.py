@@ -47,7 +47,8 @@ def test_what_a_run_holds_beside_its_teachers_is_named(run: Run, tmp_path: Path)
     early = tiny.write(tmp_path / "run" / "early" / "step.pth")
     ask = ("fleet", tmp_path / "out", tmp_path / "run", "--num-heads", "2", "--verify", "exact", "--quiet")
     done = run(*ask)
-    assert (done.code, done.err) == (0, f"note: not among the checkpoints of this fleet: {other}, {early}\n")
+    left = f"note: not among the checkpoints of this fleet: {other}, {early}; name them to convert them too\n"
+    assert (done.code, done.err) == (0, left)
     done = run(*ask, other, tmp_path / "run" / "*" / "*.pth")
     assert (done.code, done.err) == (0, "")
 

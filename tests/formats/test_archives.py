@@ -23,7 +23,7 @@ from tests.formats.memory import Memory
 
 FORMAT = (
     "a torch file, a safetensors file or NumPy's .npz; or a folder of Transformers, timm, PEFT, accelerate or "
-    "DeepSpeed, a run's, or a distributed checkpoint"
+    "DeepSpeed, the folder of a training run, or a distributed checkpoint"
 )
 
 

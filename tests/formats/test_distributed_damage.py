@@ -261,7 +261,8 @@ class TestDamage:
             "  expected: a file in the folder itself, or in the cache that the folder belongs to\n"
             f"  found: a link to {outside}\n"
             "  likely cause: a link to save space, or a folder that was made to mislead\n"
-            "  try: cp -rL FOLDER COPY, if you know where it comes from, and give COPY"
+            "  try: if you know where it comes from: cp -rL FOLDER COPY\n"
+            "       then give COPY"
         )
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -64,7 +64,8 @@ def test_a_link_that_leaves_the_folder(made, tmp_path, name):
         "  expected: a file in the folder itself, or in the cache that the folder belongs to\n"
         f"  found: a link to {tmp_path / 'private'}\n"
         "  likely cause: a link to save space, or a folder that was made to mislead\n"
-        f"  try: cp -rL {folder} COPY, if you know where it comes from, and give COPY"
+        f"  try: if you know where it comes from: cp -rL {folder} COPY\n"
+        "       then give COPY"
     )
 
 

@@ -78,7 +78,7 @@ def test_what_is_no_checkpoint(tmp_path, name):
     assert str(caught.value) == (
         f"{path} is not a checkpoint\n"
         "  expected: a torch file, a safetensors file or NumPy's .npz; or a folder of Transformers, timm, PEFT, "
-        "accelerate or DeepSpeed, a run's, or a distributed checkpoint\n"
+        "accelerate or DeepSpeed, the folder of a training run, or a distributed checkpoint\n"
         f"  found: {found}\n{cause}  try: {next_step}"
     )
 
@@ -112,8 +112,8 @@ def test_a_folder_of_something_else(tmp_path):
         (tmp_path / f"{name}.png").touch()
     assert error_text(CheckpointError, lambda: open_checkpoint(tmp_path)) == (
         f"{tmp_path} is a folder, but not one that holds a checkpoint\n"
-        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
-        "checkpoint\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, the folder of a "
+        "training run, or a distributed checkpoint\n"
         "  found: a.png, b.png, c.png, d.png, e.png, f.png, and 2 more\n"
         "  try: give the file or the folder that the weights are in"
     )

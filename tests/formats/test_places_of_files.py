@@ -97,8 +97,8 @@ def test_stage_3_is_refused_by_its_name(tmp_path) -> None:
         "  expected: whole tensors, as stages 0 to 2 save them in mp_rank_00_model_states.pt\n"
         "  found: zero_pp_rank_0_mp_rank_00_model_states.pt{more}\n"
         "  likely cause: in stage 3 each rank saves a piece of every tensor\n"
-        "  try: python zero_to_fp32.py . pytorch_model.bin, in the run's folder where DeepSpeed put it; give that "
-        "file"
+        "  try: in the run's folder, where DeepSpeed put it: python zero_to_fp32.py . pytorch_model.bin\n"
+        "       give that file"
     )
     others = ", zero_pp_rank_1_mp_rank_00_model_states.pt, zero_pp_rank_2_mp_rank_00_model_states.pt, and 1 more"
     assert refused(tmp_path) == "RUN" + rest.format(more=others)

@@ -1,18 +1,25 @@
 """The output folder of a run given for a checkpoint."""
 
 import json
+import shlex
 import shutil
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 import pytest
 
 from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError
+from dinoport.finding.sources import locate
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import checkpoint_within
-from tests import goldens
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.work.fleets.jobs import expanded
+from tests import formula, goldens, tiny
 from tests.error_text import error_text
 from tests.formats.distributed_folders import tensors, write_folder
+from tests.writing.stub_tensors import tensor
 
 TEACHER = goldens.FOLDER / "dinov2/trained_a/teacher_checkpoint.pth"
 
@@ -91,25 +98,89 @@ def test_what_lies_a_folder_below_is_named(tmp_path) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
     assert caught.value.next_step == (f"`dinoport.convert({str(path)!r}, FOLDER)`",)
-    (tmp_path / "run/config.json").write_text("{}")
+    saved = saved_by_a_trainer(tmp_path / "run")
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
-    assert caught.value.next_step == (f"`dinoport.convert({str(path.parent)!r}, FOLDER)`",)
+    assert caught.value.next_step == (f"`dinoport.convert({str(saved)!r}, FOLDER, to='original')`",)
+
+
+@pytest.mark.parametrize(
+    ("paths", "patterns"),
+    [
+        (["a/checkpoint.pth", "b/checkpoint.pth"], ["*/checkpoint.pth"]),
+        (["a/checkpoint.pth", "a/checkpoint0010.pth", "b/checkpoint.pth"], ["*/checkpoint*.pth"]),
+        (["a/best.pth", "b/last.pt"], ["*/best.pth", "*/last.pt"]),
+        (["mine [1]/5/last.ckpt", "mine [2]/6/last.ckpt"], ["*/*/last.ckpt"]),
+        ([f"a/{name}.pth" for name in "pqrst"], ["*"]),
+        (["a/eval/t_9/teacher_checkpoint.pth", "b/eval/t_8/teacher_checkpoint.pth"], ["*/*/*/teacher_checkpoint.pth"]),
+        (["a/model_final.rank_0.pth", "b/x/teacher_checkpoint.pth"], ["*"]),
+    ],
+)
+def test_a_folder_of_runs_proposes_a_fleet_of_what_is_there(tmp_path, paths, patterns) -> None:
+    runs = tmp_path / "my [runs]"
+    found = sorted(str(put(runs / path)) for path in paths)
+    (runs / "notes").mkdir()
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(runs)
+    everything, one = (as_options(step) for step in caught.value.next_step)
+    label, command = everything.split(": ")
+    assert label == "all of them"
+    assert shlex.split(command)[:3] == ["dinoport", "fleet", "OUT"]
+    given = shlex.split(command)[3:]
+    assert given == [str(Path(escape(str(runs)), pattern)) for pattern in patterns]
+    taken = {each for pattern in given for each in expanded(pattern)}
+    assert taken - {str(runs / "notes")} == {*found}
+    assert shlex.split(one) == ["one", "of", "them:", "dinoport", "convert", found[0], "FOLDER"]
+
+
+def small(path: Path, width: int, depth: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    architecture = replace(tiny.ARCHITECTURE, width=width, mlp_hidden=4 * width, depth=depth)
+    shapes = {**architecture.tensors(), **tiny.DROPPED}
+    write_torch_file(path, [tensor(name, formula.tensor(name, shape)) for name, shape in shapes.items()])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "is_of_another"), [(8, 1, False), (16, 1, True), (8, 2, True), (0, 0, False)]
+)
+def test_a_folder_with_a_model_of_other_sizes_is_not_taken_for_one_training(
+    tmp_path, width, depth, is_of_another
+) -> None:
+    taken = small(tmp_path / "teacher_checkpoint.pth", 8, 1)
+    other = tmp_path / "another/model.pth"
+    if width:
+        small(other, width, depth)
+    else:  # what is no model is of no training
+        other.parent.mkdir()
+        other.write_bytes(b"")
+    if not is_of_another:
+        with locate(tmp_path).open() as checkpoint:
+            assert checkpoint.where == str(taken)
+            assert "another/model.pth" in checkpoint.remarks[0]
+        return
+    assert as_options(error_text(CheckpointError, lambda: locate(tmp_path).open())).replace(str(tmp_path), "RUNS") == (
+        "RUNS holds 2 checkpoints, of models of different sizes\n"
+        "  expected: one, or its path\n"
+        "  try: dinoport convert RUNS/teacher_checkpoint.pth FOLDER\n"
+        "       dinoport convert RUNS/another/model.pth FOLDER\n"
+        "       all of them: dinoport fleet OUT RUNS/teacher_checkpoint.pth RUNS/another/model.pth"
+    )
 
 
 def test_a_folder_without_any(tmp_path) -> None:
     (tmp_path / "log.txt").touch()
     assert as_options(error_text(CheckpointError, lambda: open_checkpoint(tmp_path))).replace(str(tmp_path), "RUN") == (
         "RUN is a folder, but not one that holds a checkpoint\n"
-        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
-        "checkpoint\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, the folder of a "
+        "training run, or a distributed checkpoint\n"
         "  found: log.txt\n"
         "  try: give the file or the folder that the weights are in"
     )
 
 
 def saved_by_a_trainer(folder: Path) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.safetensors", "config.json"):
         (folder / name).write_bytes(b"{}")
     return folder

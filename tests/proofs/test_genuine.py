@@ -179,7 +179,7 @@ def test_a_folder_without_code(source: Path, tmp_path: Path) -> None:
     assert error_text(SettingError, lambda: api.convert(source, tmp_path / "folder", reference=str(tmp_path))) == (
         f"`reference={tmp_path}` is not a folder with a hubconf.py\n"
         "  expected: hub, or a checkout of facebookresearch/dino, dinov2 or dinov3\n"
-        "  try: git clone the original's repository, and give its folder"
+        "  try: clone the original's repository with git, and give its folder"
     )
 
 

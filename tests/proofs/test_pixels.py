@@ -73,7 +73,7 @@ def test_an_odd_margin_is_cropped_one_pixel_aside(sides: tuple[int, int], tmp_pa
     proof = prove(tmp_path, sides=sides)
     assert proof.status == "one pixel"
     assert proof.max_grey_levels > 10
-    assert proof.reason == "the centre is cropped one pixel aside; with the same crop the difference is 0 grey levels"
+    assert proof.reason == "the centre is cropped one pixel off; with the same crop the difference is 0 grey levels"
 
 
 MUTANTS: dict[str, dict[str, object]] = {

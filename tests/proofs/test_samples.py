@@ -86,14 +86,16 @@ def test_a_class_stands_for_its_sizes(size: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [224, 16, 48, 384])
 def test_the_crop_is_one_exception_in_one_phrase(size: int, tmp_path: Path) -> None:
-    which = "every size" if size in (48, 384) else "a quarter of all sizes"
+    which = "every picture size" if size in (48, 384) else "a quarter of all picture sizes"
     preprocessing = EVALUATION.for_image_size(size)
     for sides in ((640, 480), (259, 256), (256, 259)):
         proof = pixels.prove(processor(tmp_path, preprocessing), preprocessing, synthetic_picture(*sides), "a picture")
         found = [line for line in proof.exceptions if "crop" in line]
         aside = [one for one in (proof, *proof.classes) if one.status == "one pixel"]
         levels = max(one.max_grey_levels or 0.0 for one in aside)
-        assert found == [f"for the crop ({which} is cropped one pixel aside, by up to {levels:.0f} grey levels)"]
+        assert found == [
+            f"for the crop (at {which} it is one pixel off: values differ by up to {levels:.0f} grey levels)"
+        ]
         assert levels > 10
         assert proof.failures == ()
     assert size != 224 or levels > 80
@@ -200,4 +202,6 @@ def test_dinov3s_classes(tmp_path: Path) -> None:
     folder = processor(tmp_path, DINOV3_PROCESSOR)
     proof = pixels.prove(folder, DINOV3_PROCESSOR, synthetic_picture(), "a picture")
     assert proof.failures == ()
-    assert proof.exceptions[0] == "for pixel values (one grey level, torchvision, at every size)"
+    assert proof.exceptions[0] == (
+        "for pixel values (resized by torchvision, they differ by up to one grey level at every picture size)"
+    )

@@ -225,7 +225,9 @@ def test_no_difference_of_pixels_reads_plain_equal(status: Status) -> None:
 @pytest.mark.parametrize("status", ["one grey level", "two grey levels"])
 def test_grey_levels_are_named(status: Status) -> None:
     verdict = judge(replace(WHOLE, pixels=replace(SEEN, status=status, backend="torchvision")), ())
-    assert str(verdict) == f"equal at 224×224 pixels, except for pixel values ({status}, torchvision)"
+    assert str(verdict) == (
+        f"equal at 224×224 pixels, except for pixel values (resized by torchvision, they differ by up to {status})"
+    )
 
 
 def test_a_fault_of_the_folder_outweighs_every_proof() -> None:
@@ -271,7 +273,7 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     said = "heads = 2 (width / 64)"
     assert report.verdict.word is Word.EQUAL_EXCEPT
     assert str(report.verdict).startswith("equal at 16×16 pixels, except for ")
-    assert INSTALLED or "except for the crop (a quarter of all sizes is " in str(report.verdict)
+    assert INSTALLED or "except for the crop (at a quarter of all picture sizes it is " in str(report.verdict)
     assert str(report.verdict).endswith("--codebase decides), heads = 2 (width / 64) and 8 values as in DINO")
     written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
     assert said in written["text"]

@@ -132,7 +132,6 @@ def test_a_place_that_is_no_converted_folder_is_called_what_it_is(proven: Path, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd" / "dinoport.json").mkdir(parents=True)
     places = {
-        "nowhere": "it does not exist",
         "file.py": "it is a file",
         "empty": "it has no dinoport.json",
         "odd": "it has a dinoport.json that cannot be read",
@@ -141,6 +140,19 @@ def test_a_place_that_is_no_converted_folder_is_called_what_it_is(proven: Path, 
         for ask in (lambda place: api.publish(place, "owner/model"), api.verify):
             with pytest.raises(SettingError, match=f"{name} cannot be .*: {why}"):
                 ask(tmp_path / name)
+
+
+@pytest.mark.parametrize("command", ["verify {}", "publish {} owner/model", "visualize {} photo.jpg"])
+def test_a_place_where_nothing_is_gets_the_name_that_is_nearest(run: Run, proven: Path, command: str) -> None:
+    pytest.importorskip("matplotlib")
+    near = proven.with_name(f"{proven.name}s")
+    done = run(*(word.format(near) for word in command.split()))
+    assert (done.code, done.err) == (
+        1,
+        f"error: {near} cannot be read: No such file or directory\n"
+        f"  did you mean: {proven}\n"
+        f"  try: ls -l {proven.parent}\n",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"verdict": null}', '{"verdict": {"text": null}}'])

@@ -192,6 +192,6 @@ def test_a_pull_request_says_whose_files_it_replaces(theirs: Hub, proven: Path) 
 def test_words_that_the_owner_wrote_into_a_pull_request_are_kept(theirs: Hub, proven: Path) -> None:
     api.publish(proven, "owner/model", create_pr=True)
     put(theirs, "owner/model", {"README.md": b"# Reviewed"}, "refs/pr/1")
-    with pytest.raises(SettingError, match="was written or edited on the Hub"):
+    with pytest.raises(SettingError, match="holds words of yours or of others"):
         api.publish(proven, "owner/model", create_pr=True)
     assert contents(theirs, revision="refs/pr/1")["README.md"] == b"# Reviewed"

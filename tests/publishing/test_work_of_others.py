@@ -34,7 +34,7 @@ def test_a_card_that_was_edited_on_the_hub_is_not_lost(
     for more in ((), ("--source-name", "better words"), ("--revision", "new-branch")):
         done = run("publish", proven, "owner/model", *more)
         assert done.code == 1
-        assert "README.md of owner/model was written or edited on the Hub" in done.err
+        assert "README.md of owner/model holds words of yours or of others" in done.err
         assert "would be replaced; nothing was sent" in done.err
         assert "save the file from there, and give it as --card" in done.err
     assert commits(hub) == before
@@ -47,6 +47,26 @@ def test_a_card_that_was_edited_on_the_hub_is_not_lost(
     assert card.count(b"**Verdict: ") == 1
     assert all(word in card for word in (b"# Our slides", b"mine", b"# Theirs", b"license: mit") if word in change(was))
     assert "is there" in run("publish", proven, "owner/model", "--card", tmp_path / "card.md").out
+
+
+@pytest.mark.parametrize("to", ["owner/model", "a pull request"])
+def test_words_of_a_card_are_not_lost_where_it_is_not_given_again(
+    hub: Hub, proven: Path, other: Path, tmp_path: Path, run: Run, to: str
+) -> None:
+    (tmp_path / "card.md").write_text("# Slides\n\nOurs.\n")
+    api.publish(proven, "owner/model", card=tmp_path / "card.md")
+    if to == "a pull request":
+        assert api.publish(other, "owner/model", create_pr=True).replaced == ("README.md",)
+        return
+    before = commits(hub)
+    done = run("publish", other, "owner/model")
+    assert done.code == 1
+    assert "README.md of owner/model holds words of yours or of others, and would be replaced" in done.err
+    assert "or give the --card of last time again" in " ".join(done.err.split())
+    assert commits(hub) == before
+    (tmp_path / "card.md").write_text("# Slides\n\nOurs again.\n")
+    assert api.publish(other, "owner/model", card=tmp_path / "card.md").replaced == ()
+    assert b"Ours again." in contents(hub)["README.md"]
 
 
 def test_what_dinoport_sent_itself_is_replaced_without_a_word(hub: Hub, proven: Path, other: Path) -> None:

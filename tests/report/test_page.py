@@ -21,7 +21,7 @@ from dinoport.proofs.difference import Difference
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.report.text import folded, report_lines
+from dinoport.report.text import report_lines
 from dinoport.request import Request
 from tests.command_line import DEMO
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
@@ -90,7 +90,7 @@ def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
     assert words.index(f"Equal at 224×224 pixels, {first}") < words.index("What went in")
     for text in (
         *report.verdict.exceptions,
-        *folded(report.verdict.assumptions),
+        f"{len(report.verdict.assumptions)} values that no proof can see, marked ◆ below",
         *report.remarks,
         *(setting.reason for setting in report.settings),
         *(line.reason for line in report.accounting.dropped),
@@ -100,6 +100,8 @@ def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
         *report.usage,
     ):
         assert " ".join(text.split()) in words
+    assert words.count("◆") == len(report.verdict.assumptions) + 1
+    assert all(words.count(setting.value) == 1 for setting in report.settings if setting.name in ("eps", "crop"))
     assert report.source.hashes[0].sha256 in words
     assert len(report.source.hashes[0].sha256) == 64
 

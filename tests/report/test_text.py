@@ -25,8 +25,8 @@ verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9
             values as in facebookresearch/dino, with 4 exceptions
 except      at 288×288 (4.9e-03: position tables are resampled by another rule)
             at 224×176 (8.1e-03: position tables are resampled by another rule)
-            for the crop (a quarter of all sizes is cropped one pixel aside, by
-            up to 85 grey levels)
+            for the crop (at a quarter of all picture sizes it is one pixel off:
+            values differ by up to 85 grey levels)
 {pictures}assuming    heads = 2 (--num-heads)
             eps = 1e-06, activation = exact gelu, qk scale = head_dim ** -0.5,
             interpolation = bicubic, scale factor with offset 0.1, without
@@ -86,18 +86,18 @@ PICTURES = {
 MORE = {
     "5": (
         "            then 45 more pictures (29 sizes, which stand for all, and 16 kinds\n"
-        "            such as grey or turned): 33 are equal, 6 are cropped one pixel\n"
-        "            aside, 6 are laid on white\n"
+        "            such as grey or turned): 33 are equal, 6 are cropped one pixel off,\n"
+        "            6 are laid on white\n"
     ),
     "4": (
         "            then 45 more pictures (29 sizes, which stand for all, and 16 kinds\n"
-        "            such as grey or turned): 37 are equal, 6 are cropped one pixel\n"
-        "            aside, 2 have rows that are taken for channels\n"
+        "            such as grey or turned): 37 are equal, 6 are cropped one pixel off,\n"
+        "            2 have rows that are taken for channels\n"
     ),
     "torchvision": (
         "            then 45 more pictures (29 sizes, which stand for all, and 16 kinds\n"
         "            such as grey or turned): 10 are equal, 21 differ by one grey level,\n"
-        "            2 differ by two grey levels, 6 are cropped one pixel aside, 6 are\n"
+        "            2 differ by two grey levels, 6 are cropped one pixel off, 6 are\n"
         "            laid on white\n"
     ),
 }
@@ -106,8 +106,8 @@ MORE = {
 WITH_TORCHVISION = {
     "with 4 exceptions": "with 5 exceptions",
     "\n            for the crop": (
-        "\n            for pixel values (two grey levels, torchvision, at three quarters of\n"
-        "            all sizes)\n            for the crop"
+        "\n            for pixel values (resized by torchvision, they differ by up to two\n"
+        "            grey levels at three quarters of all picture sizes)\n            for the crop"
     ),
     "passed: equal (PIL) on a synthetic picture": (
         "passed: one grey level (torchvision) on a synthetic picture:\n"
@@ -202,8 +202,10 @@ def test_what_was_asked_for_is_said_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), "out", "--num-heads=2", "--verify=exact"]
     command += ["--image-mean=0.5,0.5,0.25", "--image-std=0.5,0.5,0.5", "--pooler=none", "--dtype=float16"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    given = "heads = 2 (--num-heads); pixel mean = 0.5, 0.5, 0.25 (--image-mean); pixel std = 0.5, 0.5, 0.5"
-    assert f" given: {given} (--image-std) assumed:" in " ".join(done.stdout.split())
+    words = " ".join(done.stdout.split())
+    for given in ("heads = 2 (--num-heads)", "pixel mean = 0.5, 0.5, 0.25 (--image-mean)", "pixel std = 0.5, 0.5, 0.5"):
+        assert given in words.partition(" assuming heads")[2].partition(" source ")[0]
+    assert {words.count(f" {name} = ") for name in ("eps", "activation", "resize", "crop")} == {1}
     assert "\nasked       --dtype float16, --pooler none\n\n" in done.stdout
 
 
@@ -214,7 +216,7 @@ def test_what_only_the_folder_says_is_not_called_asked(tmp_path: Path) -> None:
     subprocess.run([*program, *convert, exact], cwd=tmp_path, capture_output=True, check=True)
     verify = [*program, "verify", str(DEMO), "out", exact, "--dtype=float16"]
     done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "claimed: heads = 2 (the folder's dinoport.json says so)\n" in done.stdout
+    assert "\nassuming    heads = 2 (the folder's dinoport.json says so)\n" in done.stdout
     assert (
         "\nasked       --dtype float16\nclaimed     --pooler none (the folder's dinoport.json says so)\n\n"
     ) in done.stdout

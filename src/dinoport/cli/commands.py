@@ -30,8 +30,8 @@ from dinoport.shown.packages import PROOF, installing, missing
 ABOUT = """\
 Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal.
 
-  dinoport inspect checkpoint.pth             what is in it, with the commands that convert it
-  dinoport convert checkpoint.pth my-model    the folder my-model, if the proof holds
+  dinoport inspect checkpoint.pth             what is in it, how to convert it
+  dinoport convert checkpoint.pth my-model    convert it, and prove the result
 
 Exit codes: 0 done; 1 not done, because of SOURCE, another file or this machine; 2 a wrong command, whatever its files
 hold; 3 not equal."""
@@ -51,9 +51,7 @@ def convert(given: Any) -> None:
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
         if checks.level == "full" and (absent := missing(*PROOF)):
-            lacks = (
-                f"the full proof needs {', '.join(absent)} (not installed): {installing(absent)}, or `level='exact'`"
-            )
+            lacks = f"without `level='exact'` {', '.join(absent)} is needed (not installed): {installing(absent)}"
             verdict = replace(planned.verdict, warnings=(*planned.verdict.warnings, lacks))
             planned = replace(planned, verdict=verdict)
         keep_and_show(planned, given.as_json, given.report, with_plan=True)
@@ -133,8 +131,8 @@ def fleet(given: Any) -> int:
 
     if bool(given.manifest) == bool(given.source):
         raise UsageError(
-            "`manifest` names the jobs, or SOURCE does",
-            found="both" if given.source else "neither",
+            "the checkpoints are named twice" if given.source else "no checkpoint is named",
+            expected="SOURCE, or `manifest=FILE`",
             next_step=calls.runnable("fleet", [calls.SOURCE, calls.AND_SO_ON], calls.OUT),
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level

@@ -57,7 +57,7 @@ def keep_and_show(
         else:
             with lines_on(sys.stdout):
                 lines = [*report_lines(report), *(["", *entry("report", str(path))] if path else [])]
-                plan = ["", "plan", *plan_lines(report)] if with_plan else []
+                plan = ["", *plan_lines(report)] if with_plan else []
             print_report([*lines, *plan], report.verdict.word.value)
         sys.stdout.flush()
     except DinoportError as error:
@@ -120,7 +120,8 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
 def announce_left(paths: Sequence[str]) -> None:
     """Name what lies in a run's folder beside the checkpoints that are taken of it."""
     if paths:
-        print(shown(f"note: not among the checkpoints of this fleet: {listed(paths)}"), file=sys.stderr)
+        note = f"note: not among the checkpoints of this fleet: {listed(paths)}; name them to convert them too"
+        print(shown(note), file=sys.stderr)
 
 
 def check_report(path: Path | None, source: str | None, folder: Path | None) -> None:

@@ -11,6 +11,7 @@ from dinoport.errors import UsageError
 from dinoport.files.address import typed
 from dinoport.request import option_of
 from dinoport.shown.address import is_address
+from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call
 from dinoport.shown.text import as_path, as_word
 
 MAX_WIDTH, NARROW = 100, 68
@@ -77,7 +78,8 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
         kind = "an option" if others[0].startswith("-") else "an argument"
         refusal = unknown(kind, others[0], options, command.name)
         if command.name == "convert" and kind == "an argument":
-            refusal.next_step = "one SOURCE and one FOLDER; for several checkpoints: dinoport fleet OUT SOURCE …"
+            fleet = call("fleet", [SOURCE, AND_SO_ON], OUT)
+            refusal.next_step = f"one SOURCE and one FOLDER; for several checkpoints: {fleet}"
         if kind == "an option" and Path(others[0]).exists():
             refusal.did_you_mean, refusal.next_step = None, f"{as_word(others[0])} for the file of this name"
         raise refusal

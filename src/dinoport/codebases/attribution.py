@@ -187,8 +187,8 @@ def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
         for what in unlike:
             differ.setdefault(what, []).append(models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
-    otherwise = f"otherwise {'; '.join(told)}" if told else "nothing in the file tells whose it is"
-    return f"as DINO; {otherwise}; {option_of('codebase')} decides"
+    elsewhere = f"different elsewhere: {'; '.join(told)}" if told else "nothing in the file tells whose it is"
+    return f"DINO's values are taken; {elsewhere}; {option_of('codebase')} decides"
 
 
 def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:

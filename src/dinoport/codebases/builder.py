@@ -98,7 +98,8 @@ def heads_setting(
         return chosen
     raise SettingError(
         f"the number of attention heads of {where} is not known",
-        expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or `num_heads`",
+        expected=f"`num_heads`; or a width that {HEAD_DIM} divides, as in all published models; "
+        "or weights that show it",
         found=f"width {width}"
         + (f"; the weights cannot tell: {shown.silence}" if shown else "")
         + "".join(f"; {remark}" for remark in belief.remarks),

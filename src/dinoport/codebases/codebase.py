@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
-from dinoport.model import Family, Setting, Wishes
+from dinoport.model import Family, Setting, Stated, Wishes
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
@@ -82,8 +82,8 @@ class Reading(NamedTuple):
     """The model that tensors are: its architecture, where each value came from, and what does not fit.
 
     `preprocessing` is None where it is the family's own. `doubts` are what a config or arguments say otherwise than the
-    tensors. `heads` is what the weights say of the number of heads, where
-    they were asked; `warnings` are for the verdict.
+    tensors. `heads` is what the weights say of the number of heads, where they were asked. `warnings` are for the
+    verdict. `stated` is what a config says of tensors that the file lacks: the model is read again with it.
     """
 
     architecture: Architecture
@@ -94,6 +94,7 @@ class Reading(NamedTuple):
     heads: HeadReading | None = None
     warnings: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    stated: Mapping[str, Stated] = {}
 
 
 class HubEntry(NamedTuple):

@@ -4,17 +4,20 @@ A framework is told by the keys of its file alone. Nobody's word is taken for mo
 tensors contradict is not.
 """
 
-import re
-from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
-from dinoport.codebases.hyper_parameters import OF_OTHERS, WHERE, HyperParameters, hyper_parameters, statistics_in
+from dinoport.codebases.hyper_parameters import (
+    OF_OTHERS,
+    WHERE,
+    HyperParameters,
+    hyper_parameters,
+    statistics_in,
+    statistics_said,
+)
+from dinoport.codebases.mmpretrain.config_text import config_text
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
-
-MAX_TEXT = 100_000
-"""Characters of a config that a file holds as text."""
 
 
 class Said(NamedTuple):
@@ -102,12 +105,13 @@ def said_in(where: str, tree: object, config: Mapping[str, object] | None = None
     """
     if not isinstance(tree, dict):
         return Said()
-    own = _lightning(tree) or _config(tree) or _several_in_text(tree) or _beside(config)
+    text = config_text(tree)
+    own = _lightning(tree) or _config(tree) or text.contradictions() or _beside(config)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
     stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
-    stated |= _mmengine(tree) | _lightly(tree)
+    stated |= text.stated() | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own or _sides(tree), _strides(tree), _colours(tree))
+    return Said(stated, _timm_head(tree), own or _sides(tree), text.strides(), text.colours())
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -196,108 +200,5 @@ def _sides(tree: Mapping[str, Any]) -> HyperParameters | None:
     return None
 
 
-def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:
-    """Several numbers of heads in a config that is text, where it does not say which is the backbone's."""
-    meta = _dict(tree.get("meta"))
-    for key in ("cfg", "config"):
-        text = meta.get(key)
-        heads = _backbone_heads(text) if _is_config(text) else set()
-        if len(heads) > 1:
-            said = ", ".join(f"num_heads {each}" for each in sorted(heads))
-            return HyperParameters(several={"num_heads": said}, where=f"meta.{key}")
-    return None
-
-
-def _is_config(text: object) -> TypeGuard[str]:
-    return isinstance(text, str) and len(text) <= MAX_TEXT
-
-
-def _backbone_heads(text: str) -> set[int]:
-    """Of the part that is called the backbone, where there is one: a decoder has heads of its own."""
-    own = _part_of(text, "backbone") or text
-    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", own)}
-
-
-def _part_of(text: str, name: str) -> str:
-    """The dict of a name in a config that is text, up to where its brackets are closed."""
-    begin = re.search(rf"\b{name}['\"]?\s*[:=]\s*(?:dict\(|\{{)", text)
-    depth = 1
-    for end in range(begin.end(), len(text)) if begin else ():
-        depth += (text[end] in "({[") - (text[end] in ")}]")
-        if begin and not depth:
-            return text[begin.end() : end]
-    return ""
-
-
-def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
-    """A config is kept as text, in Python's notation: literals of it are read, nothing is run."""
-    meta = _dict(tree.get("meta"))
-    key, writer = ("cfg", "mmengine") if "mmengine_version" in meta else ("config", "mmcv")
-    text = meta.get(key)
-    if not _is_config(text) or f"{writer}_version" not in meta:
-        return {}
-    where = f"meta.{key} of {writer}"
-    found = {}
-    heads = _backbone_heads(text)
-    if len(heads) == 1:
-        found["num_heads"] = Stated(heads.pop(), f"num_heads in {where}")
-    both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
-    if all(both):
-        mean, std = (literal_eval(each[1]) for each in both if each)
-        found |= statistics_said({"mean": mean, "std": std}, f"mean and std in {where}")
-    return found
-
-
-def _strides(tree: Mapping[str, Any]) -> str | None:
-    """Where a config that is text has a ResNet that dilates, or strides elsewhere than torchvision's."""
-    meta = _dict(tree.get("meta"))
-    for key in ("cfg", "config"):
-        text = meta.get(key)
-        own = _part_of(text, "backbone") if _is_config(text) else ""
-        for name, usual in USUAL.items():
-            found = re.search(rf"\b{name}['\"]?\s*[:=]\s*([(\[][0-9, ]{{1,40}}[)\]]|['\"]\w+['\"])", own)
-            if found and re.findall(r"\w+", found[1]) != usual.split():
-                return f"{name} {found[1]} in meta.{key}"
-    return None
-
-
-USUAL = {"dilations": "1 1 1 1", "strides": "1 2 2 2", "style": "pytorch"}
-"""What MMPretrain's, MMSegmentation's and MMDetection's ResNet has like torchvision's."""
-
-
-def _colours(tree: Mapping[str, Any]) -> tuple[str, ...]:
-    """A word on a config that is text, by which pictures keep blue in front, as OpenCV reads them."""
-    meta = _dict(tree.get("meta"))
-    for key in ("cfg", "config"):
-        text = meta.get(key)
-        found = re.findall(r"to_rgb['\"]?\s*[:=]\s*(True|False)\b", text) if _is_config(text) else []
-        if found and "True" not in found:
-            return (f"meta.{key} says to_rgb = False: {BLUE_FIRST}",)
-    return ()
-
-
-BLUE_FIRST = "this model was given blue, green, red, and image processors give red, green, blue"
-
-
 def _dict(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _three_numbers(value: object) -> tuple[float, ...] | None:
-    """Three numbers from 0 to 255; None for anything else."""
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        return None
-    fits = all(type(each) in (int, float) and 0 <= each <= 255 for each in value)
-    return tuple(float(each) for each in value) if fits else None
-
-
-def statistics_said(found: object, where: str) -> dict[str, Stated]:
-    """Means and standard deviations of three channels, both or none; from 0 to 255, or from 0 to 1."""
-    mean, std = (_three_numbers(_dict(found).get(name)) for name in ("mean", "std"))
-    if mean is None or std is None:
-        return {}
-    if max(mean) > 1 or max(std) > 1:
-        mean, std = (tuple(value / 255 for value in each) for each in (mean, std))
-    if not all(0.0001 <= value <= 1 for value in std):
-        return {}
-    return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)}

@@ -51,7 +51,7 @@ def published(name: str) -> PublishedModel | None:
             raise UnknownModelError(
                 f"{name} cannot be converted, and was not downloaded",
                 cause=found.refusal,
-                next_step="dinoport models lists what can be converted",
+                next_step="look into the list of what can be converted: dinoport models",
             )
         return found
     for suffix, reason in ADAPTERS:
@@ -92,5 +92,5 @@ def _unknown(name: str) -> UnknownModelError:
     return UnknownModelError(
         f"{name} is neither a file nor a published name",
         did_you_mean=" or ".join(close) or None,
-        next_step="dinoport models lists the published names",
+        next_step="look into the list of published names: dinoport models",
     )

@@ -16,14 +16,15 @@ WITHOUT_NORM = (
 )
 
 NOT_PART = "is not part of this model"
-LAST_NORM = {f"norm.{leaf} is missing" for leaf in ("weight", "bias")}
+LAST_NORM = {f"{norm}.{leaf} is missing" for norm in ("norm", "norms.3") for leaf in ("weight", "bias")}
+"""Of a ViT, and of a ConvNeXt, which has two names for it."""
 
 
 def cause_of(lines: Collection[str]) -> str:
     """The likely cause of these faults, where they are of one kind."""
     if all(line.endswith(NOT_PART) for line in lines):
         return ADDED
-    return WITHOUT_NORM if {*lines} == LAST_NORM else CUT
+    return WITHOUT_NORM if lines and {*lines} <= LAST_NORM and "norm.weight is missing" in lines else CUT
 
 
 def refusal(where: str, family: Family, label: str | None, problems: Iterable[Problem]) -> PlanError:

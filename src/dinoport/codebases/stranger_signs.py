@@ -115,6 +115,16 @@ def biases_in_stages(shapes: Shapes) -> str | None:
     return next(found, None)
 
 
+def is_other_resnet(shapes: Shapes) -> str | None:
+    """A block more than a ResNet-50 has, a first layer of other sizes, or attention in a block."""
+    deeper = named(shapes, "layer3.6.conv1.weight", "stages.2.layers.6.layer.0.convolution.weight")
+    first = named(shapes, "layer1.0.conv1.weight", "stages.0.layers.0.layer.0.convolution.weight")
+    if first is None or deeper:
+        return deeper
+    other = shapes[first] != (64, 64, 1, 1)
+    return f"{first} of {shape_text(shapes[first])}" if other else named(shapes, "layer1.0.se.fc1.weight")
+
+
 def strides_elsewhere(shapes: Shapes) -> str | None:
     """A head of convolutions over a ResNet whose last stages do not stride: they dilate for DeepLab, PAN and
     torchvision's FCN.

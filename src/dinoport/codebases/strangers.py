@@ -57,10 +57,18 @@ STRANGERS: tuple[Stranger, ...] = (
         tells=stranger_signs.is_of_jax,
     ),
     Stranger(
-        "a model with parametrised weights (weight norm, spectral norm)",
+        "a model with parametrised or pruned weights (weight norm, spectral norm, torch.nn.utils.prune)",
         "its weights are computed from others whenever it runs",
-        "torch.nn.utils.parametrize.remove_parametrizations where it was trained, and save it again",
-        tuple(f"{layer}.parametrizations." for layer in ("qkv", "attn.proj", "fc1", "fc2", "q_proj", "v_proj", "w12")),
+        "where it was trained: torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm, "
+        "remove_spectral_norm or prune.remove, and save it again",
+        tuple(f"{layer}.{own}" for layer in ("qkv", "attn.proj", "fc1", "fc2", "q_proj", "v_proj", "w12")
+              for own in ("parametrizations.", "weight_orig", "weight_g")),
+    ),
+    Stranger(
+        "a ResNet other than a ResNet-50",
+        "another depth, width or kind of blocks than DINO's ResNet-50 has",
+        "load it in torchvision or timm; DINO trained a ResNet-50 alone",
+        tells=stranger_signs.is_other_resnet,
     ),
     Stranger(
         "an XCiT",

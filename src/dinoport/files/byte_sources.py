@@ -219,6 +219,14 @@ def leads_nowhere(path: Path) -> bool:
     return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110  # which answers where it may not look
 
 
+def refuse_absent(path: Path) -> None:
+    """Raise CheckpointError where nothing is at a path, with what lies there under nearly its name."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def unreadable(path: Path, error: OSError) -> CheckpointError:
     if isinstance(error, FileNotFoundError) and leads_nowhere(path):
         return CheckpointError(

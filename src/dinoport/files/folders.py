@@ -161,7 +161,7 @@ def refuse_leaving(path: Path, folder: Path) -> None:
         expected="a file in the folder itself, or in the cache that the folder belongs to",
         found=f"a link to {real}",
         cause="a link to save space, or a folder that was made to mislead",
-        next_step=f"cp -rL {as_word(folder)} COPY, if you know where it comes from, and give COPY",
+        next_step=(f"if you know where it comes from: cp -rL {as_word(folder)} COPY", "then give COPY"),
     )
 
 

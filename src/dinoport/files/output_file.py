@@ -43,6 +43,10 @@ class WrittenFile:
         """In hexadecimal digits. Waits for it; raises FolderError where the disk does not give the file back."""
         return self.hashed if isinstance(self.hashed, str) else self.hashed.result()
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same, by the hash itself."""
+        return isinstance(other, WrittenFile) and self.__getstate__() == other.__getstate__()
+
     def __getstate__(self) -> dict[str, object]:
         """What is copied and pickled: the hash itself."""
         return {**self.__dict__, "hashed": self.sha256}

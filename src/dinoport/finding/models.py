@@ -29,7 +29,7 @@ from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnam
 from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Family, Model, Origin, Wishes
+from dinoport.model import Family, Model, Origin, Stated, Wishes
 from dinoport.request import Request
 from dinoport.shown.calls import FILE, runnable
 from dinoport.tensor import TensorRef
@@ -100,6 +100,7 @@ def _model_in(
     timm: TimmConfig | None,
     head_file: HeadFile | None,
     claimed: frozenset[str],
+    stated: Mapping[str, Stated] = {},
     *,
     weigh_heads: bool,
 ) -> tuple[Model, Provenance]:
@@ -110,6 +111,7 @@ def _model_in(
     wishes = wishes.filled(stated_by_copies(checkpoint, state, found.others))
     claimed_by_file = stated_by_report(ours, statements.claim_of(checkpoint))
     wishes = wishes.filled(claimed_by_file).filled(statements.stated_by_config(checkpoint, found))
+    wishes = wishes.filled(stated)
     family = naming.code.FAMILY
     other_head = said.other_head or (timm.other_head if timm else None) or other_head_by(attributes, state)
     place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
@@ -145,6 +147,9 @@ def _model_in(
         evidence = replace(beside_it, head=None)
     users = said.users.taken(wishes.stated) if said.users else None
     reading = read(naming, replace(evidence, weigh_heads=weigh_heads or bool(users and "num_heads" in users.stated)))
+    if reading.stated:
+        more = (head_file, claimed, reading.stated)
+        return _model_in(checkpoint, request, found, told, said, timm, *more, weigh_heads=weigh_heads)
     if users:
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
@@ -205,7 +210,7 @@ def _model_in(
                 f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
                 for gap in gaps(checkpoint)
             ),
-            *of_built_in(place.outside),
+            *of_built_in([*place.outside, *(each.name for each in decoding.aside)]),
             *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,
@@ -243,12 +248,13 @@ def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, Tensor
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
     """Whether a folder of Transformers is, as a whole, of a class that is not read here, for all that its names fit.
 
-    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class.
+    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class. EoMT has its
+    backbone under bare names.
     """
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
-    return bool(whole and not asked and name)
+    return bool(whole and not asked and name and not name.startswith("Eomt"))
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

@@ -12,9 +12,9 @@ from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.address import Address, refuse_empty
 from dinoport.files.byte_sources import unreadable
 from dinoport.files.remote.caches import torch_hub_checkpoints
+from dinoport.finding.meant import open_meant
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.live import Live
-from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import SeveralError, iterations
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
@@ -78,12 +78,7 @@ class Located:
         if self.live is not None:
             return self.live.open()
         if self.path is not None:
-            try:
-                return _told(open_checkpoint(self.path))
-            except SeveralError as error:
-                from dinoport.finding.choosing import with_heads_apart
-
-                raise with_heads_apart(error) from None
+            return _told(open_meant(self.path))
         from dinoport.formats.remote.opening import open_remote
 
         with _gating(self.published if self.fetched else None):

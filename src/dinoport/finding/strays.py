@@ -88,7 +88,8 @@ IN_DEPTH_ANYTHING_3 = ("backbone", "pretrained")
 
 def of_built_in(outside: Iterable[str]) -> list[str]:
     """A word on what may change the backbone in the code that it comes from, though no tensor of it shows that."""
-    found = [name for name in outside if not BUILT_IN.isdisjoint(name.split("."))]
+    parts = {name: {*name.split("."), *(part.rpartition("_")[2] for part in name.split("."))} for name in outside}
+    found = [name for name, own in parts.items() if not BUILT_IN.isdisjoint(own)]
     if not found:
         return []
     names = ", ".join(fold_names(found)[:3])

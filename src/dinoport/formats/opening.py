@@ -10,7 +10,7 @@ from dinoport.files.folders import FilePool, LocalFolder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import SUFFIX, is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
-from dinoport.formats.run_folder import below, checkpoint_within, commands_for
+from dinoport.formats.run_folder import checkpoint_within, commands_below, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_part, refuse_lone_shard
 from dinoport.formats.single_file import FOLDERS, read_file
 from dinoport.formats.transformers_folder import (
@@ -122,7 +122,8 @@ def _open_folder(path: Path) -> Checkpoint:
         expected=FOLDERS,
         cause=f"{' and '.join(whose for whose, _ in others)} alone, whose layers lie transposed" if others else None,
         found=listed(names, 6) or "nothing",
-        next_step=commands_for(adapters_below(path) or below(path))
+        next_step=commands_for(adapters_below(path))
+        or commands_below(path)
         or (saved_again(*(option for _, option in others)) if others else None)
         or "give the file or the folder that the weights are in",
     )

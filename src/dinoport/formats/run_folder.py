@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatch
+from glob import escape, glob
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
@@ -38,6 +41,9 @@ files, which are looked for by their names."""
 
 BENEATH = tuple(f"*/{pattern}" for pattern in OTHERS)
 """Where files of other runs lie, if the folder is one of several runs. They are told of, and not chosen."""
+
+LEVELS, MAX_NAMES = 4, 20_000
+"""How deep runs are looked for in a folder of runs, and among how many names: a data set may lie there too."""
 
 MAX_LISTED = 6
 
@@ -82,11 +88,11 @@ def best_of_trainer(found: Sequence[Path]) -> tuple[Path, str] | None:
 
 
 class SeveralError(CheckpointError):
-    """One of several checkpoints is to be chosen: `paths`, which `source` stands for."""
+    """One of several checkpoints is to be chosen: `paths`, which `sources` stand for."""
 
-    def __init__(self, what: str, paths: Sequence[Path], source: Path) -> None:
+    def __init__(self, what: str, paths: Sequence[Path], *sources: Path) -> None:
         self.paths = paths
-        everything = _asking("fleet", [str(source)], OUT, path=paths[0])
+        everything = _asking("fleet", [*map(str, sources)], OUT, path=paths[0])
         super().__init__(
             what, expected="one, or its path", next_step=(*commands_for(paths), f"all of them: {everything}")
         )
@@ -110,15 +116,45 @@ def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
 
 def _asking(function: str, *places: object, path: Path) -> str:
     """A call that reads a path, with what it has to ask for where that is a folder of Transformers already."""
+    return runnable(function, *places, **({"to": "original"} if _is_theirs(path) else {}))
+
+
+def _is_theirs(path: Path) -> bool:
     folder = LocalFolder(path)
-    is_theirs = path.is_dir() and is_transformers_folder(folder) and not is_timm_folder(folder)
-    return runnable(function, *places, **({"to": "original"} if is_theirs else {}))
+    return path.is_dir() and is_transformers_folder(folder) and not is_timm_folder(folder)
 
 
-def below(folder: Path) -> list[Path]:
-    """What looks like a checkpoint one folder below: files, and folders whose config.json says what they are."""
-    found = [path for path in _matches(folder, BENEATH) if path.is_file() and not _is_part(path)]
-    return sorted({path.parent if (path.parent / "config.json").is_file() else path for path in found})
+def commands_below(folder: Path) -> tuple[str, ...]:
+    """A call for the checkpoint below a folder of runs; of several, one call with patterns for all of them."""
+    found = _below(folder)
+    if len(found) < 2 or len({*map(_is_theirs, found)}) > 1:  # which no one call takes
+        return commands_for(found)
+    names = {re.sub(r"\d+", "*", escape(path.name)) for path in found}
+    names = {name for name in names if not any(fnmatch(name, other) for other in names - {name})}
+    depth = min(len(path.relative_to(folder).parts) for path in found)
+    patterns = sorted(str(Path(escape(str(folder)), *["*"] * (depth - 1), name)) for name in names)
+    matching = {Path(each) for pattern in patterns for each in glob(pattern)}  # noqa: PTH207  # as the fleet will
+    if len(names) > FEW or matching != {*found}:
+        patterns = [str(Path(escape(str(folder)), *["*"] * max(depth - 1, 1)))]
+    everything = _asking("fleet", patterns, OUT, path=found[0])
+    return f"all of them: {everything}", f"one of them: {_asking('convert', found[0], FOLDER, path=found[0])}"
+
+
+def _below(folder: Path) -> list[Path]:
+    """The checkpoints of the runs in a folder, on the first level that holds any; none among too many names."""
+    level, names = [folder], 0
+    for _ in range(LEVELS):
+        level = [each for path in level for each in path.glob("*") if each.is_dir()]
+        names += sum(1 for path in level for _ in path.glob("*"))
+        if names > MAX_NAMES:
+            break
+        found: list[Path] = []
+        for path in level:
+            with suppress(CheckpointError):  # of a link that leaves it
+                found += [path] if is_distributed_folder(path) or _is_saved(path) else checkpoints_within(path)
+        if found:
+            return sorted(found)
+    return []
 
 
 def checkpoints_within(folder: Path) -> list[Path]:

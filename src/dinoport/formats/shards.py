@@ -122,7 +122,10 @@ def _split(where: Path, what: str, parts: list[str]) -> CheckpointError:
         expected=f"whole tensors, as stages 0 to 2 save them in {MODULE}",
         found=listed(parts, 3),
         cause="in stage 3 each rank saves a piece of every tensor" if gathered else "each rank saves its own layers",
-        next_step=f"python {GATHER} . pytorch_model.bin, in the run's folder where DeepSpeed put it; give that file"
+        next_step=(
+            f"in the run's folder, where DeepSpeed put it: python {GATHER} . pytorch_model.bin",
+            "give that file",
+        )
         if gathered
         else "load the model as the run does, and save its state_dict() on one rank",
     )

@@ -107,7 +107,10 @@ def _excerpt(start: bytes) -> str:
     return repr(" ".join(start[:80].decode("utf-8", "replace").split()))
 
 
-FOLDERS = "a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed checkpoint"
+FOLDERS = (
+    "a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, the folder of a training run, "
+    "or a distributed checkpoint"
+)
 """Where the checkpoints lie that have more than one file."""
 
 

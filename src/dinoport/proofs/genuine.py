@@ -104,7 +104,7 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
         raise SettingError(
             f"`reference={where}` is not a folder with a hubconf.py",
             expected="hub, or a checkout of facebookresearch/dino, dinov2 or dinov3",
-            next_step="git clone the original's repository, and give its folder",
+            next_step="clone the original's repository with git, and give its folder",
         )
 
 

@@ -69,7 +69,7 @@ class PixelsProof:
     - `one grey level`, `two grey levels`: torchvision resizes tensors, with coarser weights than PIL's; and DINOv3's
       processor resizes floats, where the original resizes and rounds to whole grey levels.
     - `one pixel`: where the margin to be cropped is odd, the original rounds half of it to even and Transformers
-      rounds it down, so every second such picture is cropped one pixel aside.
+      rounds it down, so every second such picture is cropped one pixel off.
     - `on white`: Transformers 5 lays transparent pictures on white, the originals' loaders drop the transparency.
     - `rows as channels`: Transformers 4, without torchvision, takes the rows of a picture 1 or 3 pixels high for them.
 
@@ -107,13 +107,13 @@ class PixelsProof:
     def _exceptions(self) -> Iterator[str]:
         rounded: list[Status] = [status for status in ("two grey levels", "one grey level") if self._levels(status)]
         if rounded:
-            where = f", at {_share_text(self._share(*rounded))}" if self.classes else ""
-            yield f"for pixel values ({rounded[0]}, {self.backend}{where})"
+            where = f" at {_share_text(self._share(*rounded))}" if self.classes else ""
+            yield f"for pixel values (resized by {self.backend}, they differ by up to {rounded[0]}{where})"
         aside = self._levels("one pixel")
         if aside:
-            which = _share_text(self._share("one pixel")) if self.classes else "this picture"
+            where = f"at {_share_text(self._share('one pixel'))}" if self.classes else "of this picture"
             levels = counted(f"{max(aside):.0f}", "grey level")
-            yield f"for the crop ({which} is cropped one pixel aside, by up to {levels})"
+            yield f"for the crop ({where} it is one pixel off: values differ by up to {levels})"
         white = self._levels("on white")
         if white:
             levels = counted(f"{max(white):.0f}", "grey level")
@@ -134,8 +134,9 @@ def _share_text(share: float) -> str:
     """How common something is among sizes, in words where there are any."""
     for part, words in ((0.25, "a quarter"), (0.5, "half"), (0.75, "three quarters")):
         if abs(share - part) < 0.03:
-            return f"{words} of all sizes"
-    return "every size" if share > 0.995 else "nearly every size" if share > 0.95 else f"{share:.1%} of all sizes"
+            return f"{words} of all picture sizes"
+    most = "every picture size" if share > 0.995 else "nearly every picture size"
+    return most if share > 0.95 else f"{share:.1%} of all picture sizes"
 
 
 def prove(
@@ -231,7 +232,7 @@ def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backen
         return replace(measured, status="one grey level" if worst < 1.5 else "two grey levels", reason=reason)
     rest = grey_levels(picture_tensor(picture, preprocessing, crop_offset=floor))
     if rest < 2.5 and grey_levels(picture_tensor(picture, preprocessing, resize, floor)) <= rounding:
-        reason = f"the centre is cropped one pixel aside; with the same crop the difference is {rest:.2g} grey levels"
+        reason = f"the centre is cropped one pixel off; with the same crop the difference is {rest:.2g} grey levels"
         return replace(measured, status="one pixel", reason=reason)
     return replace(measured, status="different")
 

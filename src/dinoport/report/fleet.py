@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dinoport.shown.lines import Printed, entry, worded
+from dinoport.shown.lines import LABEL, Printed, entry, hanging, worded
 from dinoport.shown.text import counted, listed, shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")
@@ -52,7 +52,7 @@ class Fleet(Printed):
             yield ""
             yield from entry(cause.status, listed(cause.targets, FEW))
             for line in cause.text.split("\n"):
-                yield from entry("", line.strip())
+                yield from hanging(f"{'':<{LABEL}}{line}")
         yield ""
         yield from entry("index", f"{self.out}/fleet.html")
 

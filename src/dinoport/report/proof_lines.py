@@ -23,7 +23,7 @@ ALIKE = {
     "equal": "are equal",
     "one grey level": "differ by one grey level",
     "two grey levels": "differ by two grey levels",
-    "one pixel": "are cropped one pixel aside",
+    "one pixel": "are cropped one pixel off",
     "on white": "are laid on white",
     "rows as channels": "have rows that are taken for channels",
     "different": "differ otherwise",

@@ -49,6 +49,11 @@ class Decision(NamedTuple):
     reason: str
     used: bool = True
 
+    @property
+    def text(self) -> str:
+        """As the verdict lists it, where it is an assumption."""
+        return f"{self.name} = {self.value} ({self.reason})"
+
 
 @dataclass(frozen=True)
 class Line:

@@ -14,7 +14,7 @@ from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.proof_lines import proof_lines
-from dinoport.shown.lines import LABEL, entries, entry, figure, hanging, whole, wrapped
+from dinoport.shown.lines import LABEL, arrows, entries, entry, figure, hanging, whole, wrapped
 from dinoport.shown.packages import needed_by
 from dinoport.shown.text import counted, few, listed
 from dinoport.tensor import size_text
@@ -73,10 +73,17 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def plan_lines(report: Report) -> Iterator[str]:
-    """Every step of the plan, folded by block."""
-    for target, source, count in report.accounting.steps:
-        yield from wrapped(f"{target}  ×{count}" if count > 1 else target, "  ", "    ")
-        yield from wrapped(f"← {source}", " " * 6, " " * 8)
+    """Every step of the plan, folded by block: what is within a block stands below a line for its name."""
+    yield from entry("plan", "each tensor to write ← what it is made of")
+    blocks: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for target, source, _ in report.accounting.steps:
+        (to_block, _, to), (of_block, _, of) = target.rpartition("}."), source.rpartition("}.")
+        is_within = to_block.count("{") == of_block.count("{") == 1 and " " not in f"{target}{of_block}"
+        block, row = ((to_block, of_block), (to, of)) if is_within else (("", ""), (target, source))
+        blocks.setdefault(block, []).append(row)
+    for (to_block, of_block), rows in blocks.items():
+        yield from arrows([(f"{to_block}}}", f"{of_block}}}")], "  ") if to_block else ()
+        yield from arrows(rows, "    " if to_block else "  ")
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
@@ -208,12 +215,16 @@ def cause_text(found: Diagnosis) -> str:
 
 def _model(report: Report, label: str = "model") -> Iterator[str]:
     yield from entry(label, " → ".join(report.ends))
+    said_above = () if report.verdict.failed else report.verdict.assumptions
     for origin in Origin:
-        settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
+        used = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
+        settings = [setting for setting in used if setting.text not in said_above]
         if settings:
             texts = [*map(_decision, settings)]
             said = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
             yield from entry("", f"{origin.value}: {said}")
+    if said_above:
+        yield from entry("", "the other values stand above, under assuming")
     unused = [setting for setting in report.settings if not setting.used]
     if unused:
         yield from entry("", f"not used here: {', '.join(map(_decision, unused))}")
@@ -223,8 +234,7 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
 
 
 def _decision(decision: Decision) -> str:
-    text = f"{decision.name} = {decision.value}"
-    return text if decision.origin == Origin.STORED.value else f"{text} ({decision.reason})"
+    return f"{decision.name} = {decision.value}" if decision.origin == Origin.STORED.value else decision.text
 
 
 def _accounting(report: Report) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
@@ -23,10 +23,13 @@ TOGETHER = re.compile(
 )
 """What is kept on one line: a value with its name, a dtype and shape, names of blocks, an option, a size."""
 
-COMMAND = re.compile(
-    rf"(?:[a-z ]{{1,20}}: )*(?:{CALL.pattern}$"
-    r"|(?:ls|rm|mkdir|unzip|7z|unrar|gunzip|unxz|bunzip2|unzstd|unlz4|pip|git) )"
-)
+SHELL = r"(?:7z|bunzip2|cat|cp|git|gunzip|ls|mkdir|pip|python|rm|unlz4|unrar|unxz|unzip|unzstd) .*$"
+"""A command of the shell, which ends its text."""
+
+WHOLE = re.compile(rf"({CALL.pattern}|(?:^|(?<=: )){SHELL})")
+"""What is copied whole, within a text."""
+
+COMMAND = re.compile(rf"(?:[a-z ]{{1,20}}: )*(?:{CALL.pattern}$|{SHELL})")
 """A command, after no more than a label: it has a line of its own, however long it is."""
 
 GLUE = "\N{NO-BREAK SPACE}"
@@ -64,7 +67,7 @@ def wrapped(text: str, first: str = "", then: str = "") -> list[str]:
     """
     if COMMAND.match(text):
         return [f"{first}{worded(text)}"]
-    parts = [worded(part) for part in re.split(f"({CALL.pattern})", shown(text))]  # every other one is a call
+    parts = [worded(part) for part in WHOLE.split(shown(text))]  # every other one is a command
     glued = "".join(_glued(part) if at % 2 else TOGETHER.sub(_glued, part) for at, part in enumerate(parts))
     lines = textwrap.wrap(
         glued,
@@ -91,6 +94,19 @@ def _glued(found: str | re.Match[str]) -> str:
 def worded(text: str) -> str:
     """A text, shown, in the words of its medium."""
     return _MEDIUM.get().worded(shown(text))
+
+
+def arrows(rows: Sequence[tuple[str, str]], indent: str) -> Iterator[str]:
+    """Rows of two columns with an arrow between; the second one stands below the first where both do not fit."""
+    room = _MEDIUM.get().columns - len(f"{indent} ← ")
+    fitting = [(first, second) for first, second in rows if len(first) + len(second) <= room]
+    left = max((len(first) for first, _ in fitting), default=0)
+    for first, second in rows:
+        if (first, second) in fitting:
+            yield f"{indent}{shown(first):<{min(left, room - len(second))}} ← {shown(second)}"
+        else:
+            yield from wrapped(first, indent, f"{indent}  ")
+            yield from wrapped(f"← {second}", f"{indent}  ", f"{indent}    ")
 
 
 def whole(text: str, label: str = "") -> str:

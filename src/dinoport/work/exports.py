@@ -33,18 +33,23 @@ def verify_export(
 
     Raises SettingError for what cannot be asked of a graph.
     """
-    _refuse_unused(request or Request(), checks)
+    request = request or Request()
+    _refuse_unused(request, checks)
     export, written = read_export(graph)
-    with written, _prepared(source, request or Request(), checks, on_progress) as conversion:
+    _refuse_other_size(export, request)
+    with written, _prepared(source, request, checks, on_progress) as conversion:
         _refuse_larger(export, conversion.model)
         announce(sources(conversion.plan.steps).values())
         with pinned_sources(conversion) as pinned:
             on_progress(COMPARING, 0, 0)
             proofs = _proofs(conversion, export, graph, checks)
-            report = report_of(conversion, Verdict(Word.PLANNED), proofs, str(graph), (), pinned(), checks)
+            told = conversion
+            if checks.processor is None:  # no part of a graph prepares pictures
+                told = replace(conversion, target=replace(conversion.target, preprocessing=None))
+            report = report_of(told, Verdict(Word.PLANNED), proofs, str(graph), (), pinned(), checks)
         conversion.check_unchanged()
         written.check_unchanged()
-        assumed = conversion.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
+        assumed = told.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
         verdict = judge(proofs, assumed, (), conversion.model.family.whose)
         report = replace(
             report,
@@ -67,6 +72,25 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
     for name, why in reasons.items():
         if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
             raise SettingError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
+    for name in ("image_mean", "image_std"):
+        if getattr(request, name) is not None and checks.processor is None:
+            raise SettingError(
+                f"`{name}` is not for an ONNX graph without its image processor",
+                cause="no graph prepares pictures",
+                next_step=f"add `processor=FOLDER`, or leave `{name}` out",
+            )
+
+
+def _refuse_other_size(export: Export, request: Request) -> None:
+    """Raise SettingError for a size of pictures that the graph does not take: it would not be looked at."""
+    sides = [side for each in export.graph.inputs[:1] for side in (each.sizes or ())[2:] if isinstance(side, int)]
+    if request.image_size is not None and any(side != request.image_size for side in sides):
+        raise SettingError(
+            f"`image_size={request.image_size}` does not fit this graph, which takes pictures of one size",
+            where=str(export.where),
+            found="×".join(map(str, sides)) + " pixels",
+            next_step="leave `image_size` out, or give the graph that was exported for this size",
+        )
 
 
 TIMES_THE_WEIGHTS, TABLES = 4, 1 << 28

@@ -109,8 +109,6 @@ def entries_of(report: Mapping[str, object]) -> Iterator[dict[str, Any] | None]:
 
 def what_is_missing(folder: Path) -> str:
     """Why a place has no report that can be read."""
-    if not folder.exists():
-        return "does not exist"
     if not folder.is_dir():
         return "is a file"
     return f"has a {REPORT} that cannot be read" if (folder / REPORT).exists() else f"has no {REPORT}"

@@ -52,6 +52,8 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
         except UsageError:
             raise
         except DinoportError as error:
+            if error.next_step == call("inspect", checkpoint.where):  # which is what is done here
+                error.next_step = None
             refusal = str(error)
         return Inspection(
             where=checkpoint.where,

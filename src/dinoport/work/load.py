@@ -27,8 +27,9 @@ from dinoport.work.verify import verify_place
 class Loaded:
     """A model and its image processor: `model, processor = loaded`.
 
-    `folder` is the converted folder in the cache, `report` the content of its dinoport.json. Each part is loaded when
-    it is first asked for, by the class that the report names.
+    `folder` is the converted folder in the cache. `report` is the content of its dinoport.json, a dict as
+    `convert(…).to_dict()` gives it: an earlier process may have written it. Each part is loaded when it is first asked
+    for, by the class that the report names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +76,10 @@ class Loaded:
                 raise
             raise MissingPackageError(
                 "the image processor of this model needs torchvision (not installed)",
-                next_step="pip install torchvision, the version for your torch; `loaded.model` needs none",
+                next_step=(
+                    "for the version that fits your torch: pip install torchvision",
+                    "`loaded.model` needs none",
+                ),
             ) from error
 
 

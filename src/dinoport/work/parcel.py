@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.errors import NotProvenError, SettingError
+from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
@@ -35,6 +36,9 @@ PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.
 
 AS_IT_IS = "the words of your card went up as they are: they were searched for home folders alone"
 
+OWN_WORDS = "own_words"
+"""Says of a card in a published report that words of the user's are in it, which only they can bring back."""
+
 MAX_TEXT_BYTES = 1024 * 1024
 """Of a file that is looked through for paths."""
 
@@ -57,13 +61,17 @@ class Publication:
 
 @dataclass(frozen=True)
 class Parcel:
-    """What is sent, and what it says of itself. `left_out` are files of the folder that its report does not list."""
+    """What is sent, and what it says of itself. `left_out` are files of the folder that its report does not list.
+
+    `own_words` says that the card holds words of the user's.
+    """
 
     files: tuple[Outgoing, ...]
     left_out: tuple[str, ...]
     title: str
     verdict: str
     line: str
+    own_words: bool
     remarks: tuple[str, ...] = ()
 
     def is_in(self, there: Mapping[str, ListedFile]) -> bool:
@@ -126,7 +134,10 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
     ]
     full, overruled = published_card(card, own, cleaned, name)
     files.append(Outgoing.of(CARD, full.encode()))
-    files.append(Outgoing.of(REPORT, json_bytes(sealed({**cleaned, "files": [_entry(file) for file in files]}))))
+    entries = [_entry(file) for file in files]
+    if own is not None:
+        entries[-1][OWN_WORDS] = True
+    files.append(Outgoing.of(REPORT, json_bytes(sealed({**cleaned, "files": entries}))))
     _refuse_private(files, private_places(report))
     left_out = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     return Parcel(
@@ -135,6 +146,7 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
         asked.commit_message or f"Add a {report['model']['family']}, converted by dinoport",
         str(cleaned["verdict"]["text"]),
         verdict_line(cleaned["verdict"]),
+        own is not None,
         (*overruled, *([AS_IT_IS] if own is not None else [])),
     )
 
@@ -170,6 +182,7 @@ def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
 
 def _sound_report(folder: Path) -> dict[str, Any]:
     """A folder's report, which is whole, and says that the folder was proven."""
+    refuse_absent(folder)
     text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
     if text is None:
         lacks = what_is_missing(folder)
@@ -213,7 +226,10 @@ def _entry(file: Outgoing) -> dict[str, object]:
 def edited_there(
     repository: Repository, parcel: Parcel, commit: str, there: Mapping[str, ListedFile]
 ) -> tuple[str, ...]:
-    """Those that the report there does not list as they are: what dinoport sent itself may be replaced."""
+    """Those that the report there does not list as they are: what dinoport sent itself may be replaced.
+
+    A card with a user's words may be replaced by another one alone.
+    """
     replaced = [name for name in parcel.unlike(there) if name in there and name != REPORT]
     if not replaced:
         return ()
@@ -221,7 +237,8 @@ def edited_there(
     edited = []
     for name in replaced:
         entry = entries.get(name)
-        if entry is None or not there[name].has_hash_of(entry, partial(_read, repository, commit, there[name])):
+        lost = entry is not None and OWN_WORDS in entry and not parcel.own_words
+        if entry is None or lost or not there[name].has_hash_of(entry, partial(_read, repository, commit, there[name])):
             edited.append(name)
     return tuple(edited)
 
@@ -241,15 +258,15 @@ def _read(repository: Repository, commit: str, file: ListedFile) -> bytes | None
 
 
 def refuse_to_replace_a_card(edited: Collection[str], repository: Repository, commit: str) -> None:
-    """Raise SettingError for a card that somebody else wrote or edited: only its own words can bring it back."""
+    """Raise SettingError for a card with words that are not dinoport's."""
     if CARD not in edited:
         return
     raise SettingError(
-        f"{CARD} of {repository.name} was written or edited on the Hub, and would be replaced; nothing was sent",
+        f"{CARD} of {repository.name} holds words of yours or of others, and would be replaced; nothing was sent",
         where=f"{repository.page}/blob/{commit}/{CARD}",
-        expected=f"no {CARD}, or the one that dinoport published",
+        expected=f"no {CARD}, or one with words of dinoport alone",
         next_step=(
-            "to keep its words, save the file from there, and give it as `card`",
+            "to keep its words, save the file from there, and give it as `card`, or give the `card` of last time again",
             "to replace it, give another card of yours as `card`",
         ),
     )

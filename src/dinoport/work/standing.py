@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dinoport.errors import SettingError, UsageError, printable
 from dinoport.exports.place import exported_at
+from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.repository import git_sha1
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
@@ -38,6 +39,7 @@ def standing_of(place: str | Path, request: Request, checks: Checks, on_progress
 
 def _here(folder: Path) -> Standing:
     path = folder / REPORT
+    refuse_absent(folder)
     if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
         raise _no_report(str(folder), what_is_missing(folder))
     text = path.read_bytes()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dinoport.files.address import local_folder, refuse_empty
+from dinoport.files.byte_sources import refuse_absent
 from dinoport.pictures.drawing import Visualization, check_place, draw
 from dinoport.pictures.seeing import see
 from dinoport.progress import DRAWING, Progress
@@ -19,8 +20,10 @@ def visualize_folder(
     refuse_empty("`out`", out)
     check_fits("mass", mass)
     check_fits("size", size)
+    place = local_folder(folder)
+    refuse_absent(place)
     picture = load_picture(Path(image))
     check_place(Path(out))
-    seen = see(local_folder(folder), picture, size, on_progress=on_progress)
+    seen = see(place, picture, size, on_progress=on_progress)
     on_progress(DRAWING, 0, 0)
     return draw(seen, Path(out), mass)

@@ -14,9 +14,9 @@ from dinoport.codebases.vit_sizes import ViTSizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.constants import Listed
 from dinoport.mapping.rule import Rule, drop
-from dinoport.model import Origin, Setting, Wishes
+from dinoport.model import Origin, Setting, Stated, Wishes
 from dinoport.networks.rotary_vit.architecture import RotaryViT
-from dinoport.networks.rotary_vit.rope import Rope, find_base, powers, rounds_to
+from dinoport.networks.rotary_vit.rope import MAX_THETA, UNKNOWN_BASE, Rope, find_base, powers, rounds_to
 from dinoport.shown.calls import call
 from dinoport.shown.text import counted
 from dinoport.tensor import BFLOAT16
@@ -57,22 +57,32 @@ def read_rope(evidence: Evidence) -> Rope:
 
 def base_setting(evidence: Evidence, rope: Rope) -> Setting[float]:
     wishes = evidence.wishes
-    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
+    unheld = PERIODS in evidence.declared
+    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta and (unheld or rope.rounded):
         return Setting("rope base", rope.theta, *wishes.said("rope_theta"), doubted=wishes.doubted("rope_theta"))
-    if PERIODS in evidence.declared:
-        of_run, doubt = number(evidence, ROPE_BASE), ""
-        if evidence.config is not None and of_run not in (None, rope.theta):
-            doubt = f"; {evidence.config.name} says {of_run:g}, and no tensor shows it"
-        reason = f"as in all released DINOv3 ViTs{doubt}"
-        return Setting("rope base", rope.theta, Origin.ASSUMED, reason, doubted=bool(doubt))
-    if evidence.wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {evidence.wishes.said_by}")
+    for value, reason, origin, doubted in base_of_run(evidence).values():  # by which the periods are made anew
+        return Setting("rope base", value, origin, reason, doubted=doubted)
+    if unheld:
+        return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
+    if wishes.rope_theta == rope.theta and "rope_theta" not in wishes.stated:
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {wishes.said_by}")
     if not rope.rounded:
         return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
     if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:
         return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.name}; {PERIODS} are rounded")
     reason = f"the shortest number whose powers bfloat16 rounds to {PERIODS}"
     return Setting("rope base", rope.theta, Origin.INFERRED, reason)
+
+
+def base_of_run(evidence: Evidence) -> dict[str, Stated]:
+    """The base from which a run's own code has made the periods, where the file keeps none and nobody else says it."""
+    base = number(evidence, ROPE_BASE)
+    if evidence.config is None or base is None or not 0 < base < MAX_THETA:
+        return {}
+    if PERIODS not in evidence.declared or evidence.wishes.rope_theta is not None:
+        return {}
+    reason = f"{ROPE_BASE} in {evidence.config.name}"
+    return {"rope_theta": Stated(float(base), reason, Origin.INFERRED, doubted=base != UNKNOWN_BASE)}
 
 
 def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:

@@ -14,7 +14,7 @@ from dinoport.codebases.dinov3.hub import RELEASED_REGISTERS
 from dinoport.codebases.dinov3.hub import completed as completed
 from dinoport.codebases.dinov3.hub import hub_entry as hub_entry
 from dinoport.codebases.dinov3.hub import hub_file as hub_file
-from dinoport.codebases.dinov3.periods import ROPE_BASE, base_setting, heads_setting, read_rope
+from dinoport.codebases.dinov3.periods import ROPE_BASE, base_of_run, base_setting, heads_setting, read_rope
 from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.dinov3.refusals import COORDINATES, refuse_coordinates, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
@@ -127,7 +127,8 @@ def read(evidence: Evidence) -> Reading:
     if not doubts:
         refuse_coordinates(evidence)
     remarks, warnings = tuple(full_precision(evidence)), (*_eps_warnings(evidence), *held.warnings)
-    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, warnings, doubts)
+    stated = base_of_run(evidence)
+    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, warnings, doubts, stated)
 
 
 SIZES_IN_CONFIG = {

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeGuard
 from dinoport.codebases.fields import is_plain
 
 Kind = Literal[
-    "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
+    "count", "counts", "size", "sides", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
     "ratio", "word", "stages", "plain",
 ]  # fmt: skip
 """What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
@@ -159,7 +159,7 @@ _CONVNEXT = _BACKBONE | _fields(
     ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
     ("layer_scale_init_value",       1e-6,    "number",   NOTHING),
     ("drop_path_rate",               0.0,     "rate",     NOTHING),
-    ("image_size",                   224,     "whole",    NOTHING),
+    ("image_size",                   224,     "sides",    NOTHING),
     ("initializer_range",            0.02,    "number",   NOTHING),
 )
 _RESNET = _BACKBONE | _fields(
@@ -259,6 +259,7 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "size": lambda value: is_count(value) or is_pair(value),
     "tokens": lambda value: type(value) is int and value >= 0,
     "whole": lambda value: type(value) is int,
+    "sides": lambda value: type(value) is int or is_pair(value),
     "share": lambda value: (type(value) is int or _is_number(value)) and 0 <= value <= 1,
     "rate": lambda value: type(value) is int or _is_number(value),
     "unset": lambda value: value is None or _is_number(value),

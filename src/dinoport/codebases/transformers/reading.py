@@ -17,6 +17,7 @@ from dinoport.codebases.transformers.class_fields import (
     CLASS_OF_TYPE,
     FIELDS,
     IDENTITY,
+    NOTHING,
     POOLER_FIELDS,
     PRECISION,
     SHAPES,
@@ -124,6 +125,7 @@ def read_folder(
     if reading.architecture.network.name != form.network:
         raise _of_another_network(where, name, code.FAMILY)
     if reading.problems:
+        refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
@@ -205,7 +207,8 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     code, decoder = CLASSES[class_name_of(config)].code, getattr(model.architecture, "decoder", None)
     beyond: tuple[str, ...] = () if decoder else getattr(code, "BESIDE_FEATURES", ())
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
-    apart = (*IDENTITY, *PRECISION, *(() if pooler else POOLER_FIELDS))
+    idle = (name for name, field in FIELDS[class_name_of(config)].items() if field.role == NOTHING)
+    apart = (*IDENTITY, *PRECISION, *idle, *(() if pooler else POOLER_FIELDS))
     findings = [
         finding
         for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)

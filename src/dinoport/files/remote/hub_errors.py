@@ -125,7 +125,7 @@ def _refused(repository: Repository, status: int, response: Any, said: str) -> H
     return HubError(f"the Hub refuses what {name} needs", found=found, cause=cause, next_step=next_step)
 
 
-def _why(repository: Repository, status: int) -> tuple[str, str]:
+def _why(repository: Repository, status: int) -> tuple[str, str | tuple[str, ...]]:
     """The likely cause of any other status, and the next step: to run again helps where the Hub itself stumbles."""
     if status >= 500:
         return "the Hub itself, for now", f"{_again(repository)}; https://status.huggingface.co says how the Hub is"
@@ -137,7 +137,8 @@ def _why(repository: Repository, status: int) -> tuple[str, str]:
     if status == 413:
         return "a file that is larger than the Hub takes", "convert again with `max_shard_bytes`, for smaller files"
     return "a request that the Hub does not take from this version of huggingface_hub", (
-        "pip install --upgrade huggingface_hub, then run again; if it stays, report it with this message"
+        "pip install --upgrade huggingface_hub",
+        "then run again; if it stays, report it with this message",
     )
 
 

@@ -32,6 +32,9 @@ PACKAGES = ("jinja2", "matplotlib", "PIL")
 AMPLIFIED = 32
 """How much brighter a difference of pixels is drawn than it is: one grey level is hardly to be seen."""
 
+MARK = "◆"
+"""What stands behind the name of a value that the verdict assumes."""
+
 
 def require_page_packages(what: str) -> None:
     """Raise MissingPackageError, before anything is written, where a page could not be drawn."""
@@ -62,7 +65,8 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         report=report,
         verdict=report.verdict,
         headline=_capital(headline(report.verdict)),
-        assumptions=[] if report.verdict.failed else folded(report.verdict.assumptions),
+        assumptions=_assumptions(report),
+        mark=MARK,
         tone=_tone(report.verdict.word),
         tiles=proof_tiles(proofs),
         next_steps=next_steps(report),
@@ -81,6 +85,16 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         pixels=_pixels(proofs.pictures),
         pixels_proof=proofs.pixels,
     )
+
+
+def _assumptions(report: Report) -> list[str]:
+    """What the verdict assumes, but for what the table of decisions marks."""
+    if report.verdict.failed:
+        return []
+    told = {setting.text for setting in report.settings}
+    marked = sum(each in told for each in report.verdict.assumptions)
+    words = f"{counted(marked, 'value')} that no proof can see, marked {MARK} below"
+    return [*([words] if marked else []), *folded([each for each in report.verdict.assumptions if each not in told])]
 
 
 def write_page(path: Path, report: Report, worded: Callable[[str], str] = str) -> None:

@@ -22,7 +22,7 @@ from dinoport.formats.run_folder import also_within, checkpoints_within, iterati
 from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of
 from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call, runnable
-from dinoport.shown.text import value_text
+from dinoport.shown.text import as_word, value_text
 from dinoport.work.fleets.results import LOG, PAGE
 from dinoport.work.fleets.target_names import target_names
 from dinoport.work.refusals import refuse_together
@@ -211,12 +211,17 @@ def expanded(source: str, aside: list[str] | None = None) -> list[str]:
             raise CheckpointError(
                 f"no checkpoint matches the pattern {source}",
                 found="nothing of such a name",
-                next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
+                next_step=(f"ls -l {as_word(_deepest(path))}", "in a pattern in quotes, ** stands for any folders"),
             )
         above = {folder for each in found for folder in each.parents}  # which ** gives with what they hold
         held = [_checkpoints_at(each, aside) or ([] if each in above else [str(each)]) for each in found]
         return list(dict.fromkeys(chain.from_iterable(held)))
     return [source] if path.is_file() else _checkpoints_at(path, aside) or [source]
+
+
+def _deepest(path: Path) -> Path:
+    """The folder nearest to a path that is there."""
+    return next((above for above in path.parents if above.is_dir()), Path())
 
 
 def _checkpoints_at(path: Path, aside: list[str] | None) -> list[str]:

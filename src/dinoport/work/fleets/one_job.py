@@ -124,9 +124,9 @@ def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report
         return
     raise DinoportError(
         f"{target} exists, and is not what this job makes",
-        expected=f"made with {_options(request.to_dict())}, and {' or '.join(sorted(PROVEN[job['level']]))}",
+        expected=f"made with {_options(request.to_dict())}; the verdict {' or '.join(sorted(PROVEN[job['level']]))}",
         found=found,
-        next_step="remove it, or give another target",
+        next_step="give the options that it was made with, remove it, or give another target",
     )
 
 

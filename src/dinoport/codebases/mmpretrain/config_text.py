@@ -1,0 +1,122 @@
+"""The config of an OpenMMLab codebase, which its files keep as text in Python's notation: nothing of it is run."""
+
+import re
+from ast import literal_eval
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dinoport.codebases.hyper_parameters import HyperParameters, statistics_said
+from dinoport.model import Stated
+
+MAX_TEXT = 100_000
+"""Characters of a config that a file holds as text."""
+
+IS = r"['\"]?\s*[:=]\s*"
+"""What stands between a name and its value, in a call or a dict."""
+
+
+class ConfigText(NamedTuple):
+    """What is read of it: the part that is called the backbone, else all of it, as a decoder has heads of its own.
+
+    `width` is that of the model in the file; `writer` is whose file it is, where that says so.
+    """
+
+    where: str
+    text: str
+    width: int | None
+    writer: str
+
+    @property
+    def backbone(self) -> str:
+        return _part_of(self.text, "backbone") or self.text
+
+    @property
+    def heads(self) -> set[int]:
+        """Their numbers, or the one that a name of MMPretrain's means for a model of this width."""
+        given = {int(each) for each in re.findall(rf"\bnum_heads{IS}(\d{{1,4}})\b", self.backbone)}
+        arch = re.search(rf"\barch{IS}['\"]([\w-]{{1,20}})['\"]", self.backbone)
+        return given or {
+            heads for names, (width, heads) in ARCHS.items()
+            if arch and arch[1] in names.split() and width == self.width
+        }  # fmt: skip
+
+    def stated(self) -> dict[str, Stated]:
+        """Heads, eps and statistics, in the file of OpenMMLab's own."""
+        where, found = f"{self.where} of {self.writer}", {}
+        if not self.writer:
+            return {}
+        if len(heads := self.heads) == 1:
+            named = "num_heads" if "num_heads" in self.backbone else "arch"
+            found["num_heads"] = Stated(heads.pop(), f"{named} in {where}")
+        norm = _part_of(self.backbone, "norm_cfg")
+        if re.search(rf"\btype{IS}['\"]LN['\"]", norm):
+            eps = re.search(rf"\beps{IS}(\d[\d.]*(?:e-?\d{{1,2}})?)", norm)
+            found["layer_norm_eps"] = Stated(float(eps[1]) if eps else 1e-5, f"norm_cfg in {where}")
+        both = [re.search(rf"['\"]?{name}{IS}(\[[0-9., ]{{5,200}}\])", self.text) for name in ("mean", "std")]
+        if all(both):
+            mean, std = (literal_eval(each[1]) for each in both if each)
+            found |= statistics_said({"mean": mean, "std": std}, f"mean and std in {where}")
+        return found
+
+    def contradictions(self) -> HyperParameters | None:
+        """Several numbers of heads, where it does not say which is the backbone's, and what no network here has."""
+        unseen = tuple(f"{name} {each[1]}" for name, value in UNSEEN.items()
+                       for each in re.finditer(rf"\b{name}{IS}{value}", self.backbone))  # fmt: skip
+        said = ", ".join(f"num_heads {each}" for each in sorted(heads)) if len(heads := self.heads) > 1 else ""
+        several = {"num_heads": said} if said else {}
+        return HyperParameters(several=several, unseen=unseen, where=self.where) if said or unseen else None
+
+    def strides(self) -> str | None:
+        """Where it has a ResNet that dilates, or strides elsewhere than torchvision's."""
+        own = _part_of(self.text, "backbone")
+        for name, usual in USUAL.items():
+            found = re.search(rf"\b{name}{IS}([(\[][0-9, ]{{1,40}}[)\]]|['\"]\w+['\"])", own)
+            if found and re.findall(r"\w+", found[1]) != usual.split():
+                return f"{name} {found[1]} in {self.where}"
+        return None
+
+    def colours(self) -> tuple[str, ...]:
+        """A word on one by which pictures keep blue in front, as OpenCV reads them."""
+        found = re.findall(rf"to_rgb{IS}(True|False)\b", self.text)
+        return (f"{self.where} says to_rgb = False: {BLUE_FIRST}",) if found and "True" not in found else ()
+
+
+def config_text(tree: Mapping[str, Any]) -> ConfigText:
+    """That of a file; an empty one where it holds none."""
+    meta, state = (found if isinstance(found := tree.get(key), Mapping) else {} for key in ("meta", "state_dict"))
+    width = next((each.shape[-1] for name, each in state.items() if str(name).endswith("cls_token")), None)
+    for key, writer in (("cfg", "mmengine"), ("config", "mmcv")):
+        text = meta.get(key)
+        if isinstance(text, str) and len(text) <= MAX_TEXT:
+            return ConfigText(f"meta.{key}", text, width, writer if f"{writer}_version" in meta else "")
+    return ConfigText("meta", "", width, "")
+
+
+def _part_of(text: str, name: str) -> str:
+    """The dict of a name, up to where its brackets are closed."""
+    begin = re.search(rf"\b{name}{IS}(?:dict\(|\{{)", text)
+    depth = 1
+    for end in range(begin.end(), len(text)) if begin else ():
+        depth += (text[end] in "({[") - (text[end] in ")}]")
+        if begin and not depth:
+            return text[begin.end() : end]
+    return ""
+
+
+ARCHS: Mapping[str, tuple[int, int]] = {
+    "s small": (768, 8), "b base deit-b deit-base": (768, 12), "l large": (1024, 16), "h huge": (1280, 16),
+    "eva-g eva-giant": (1408, 16), "deit-t deit-tiny": (192, 3), "deit-s deit-small dinov2-s dinov2-small": (384, 6),
+    "dinov2-g dinov2-giant": (1536, 24), "mocov3-s mocov3-small": (384, 12),
+}  # fmt: skip
+"""Width and heads of MMPretrain's ViTs by their names (`arch_zoo` of `vision_transformer.py` and `mocov3.py`)."""
+
+UNSEEN: Mapping[str, str] = {
+    "act_cfg": r"(?:dict\(|\{)\s*['\"]?type['\"]?\s*[:=]\s*['\"](?!GELU['\"])(\w+)",
+    "qk_scale": r"(\d[\d.]*)",
+}
+"""What a ViT of OpenMMLab may be told to compute, no tensor shows, and no network here does."""
+
+USUAL = {"dilations": "1 1 1 1", "strides": "1 2 2 2", "style": "pytorch"}
+"""What MMPretrain's, MMSegmentation's and MMDetection's ResNet has like torchvision's."""
+
+BLUE_FIRST = "this model was given blue, green, red, and image processors give red, green, blue"
