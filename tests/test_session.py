@@ -46,6 +46,33 @@ def test_a_path_that_the_system_refuses_is_a_message(run: Run, tmp_path) -> None
     assert done.err == f"error: {target} cannot be used: file name too long\n  try: ls -ld {target}\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no folder that somebody is in")
+@pytest.mark.parametrize(
+    "arguments", [("convert", str(DEMO), "out"), ("inspect", "x.pth"), ("demo",), ("fleet", "OUT", str(DEMO))]
+)
+def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    place = tmp_path / "gone"
+    place.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    given = [each.replace("OUT", str(tmp_path / "out")) for each in arguments]
+    words = ["sh", "-c", script, "sh", str(place), sys.executable, "-m", "dinoport", *given]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.split("\n")[0]) == (1, "error: the current folder was deleted")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of a POSIX shell")
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("command", ["inspect", "fleet", "convert"])
+def test_no_work_ends_for_a_stderr_that_takes_nothing(tmp_path: Path, stderr: str, command: str) -> None:
+    """Not even that of a fleet, which says on stderr how far it is."""
+    written = [] if command == "inspect" else [str(tmp_path / "out")]
+    given = [*written, str(DEMO)] if command == "fleet" else [str(DEMO), *written]
+    words = [sys.executable, "-m", "dinoport", command, *given, *HEADS, *(EXACT if written else ())]
+    done = subprocess.run(["sh", "-c", f'"$@" {stderr}', "sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout
+
+
 def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
     command = [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
