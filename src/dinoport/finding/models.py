@@ -211,7 +211,7 @@ def _model_in(
                 for gap in gaps(checkpoint)
             ),
             *of_built_in([*place.outside, *(each.name for each in decoding.aside)]),
-            *said.warnings,
+            *(said.warnings or statements.from_blue(statistics)),
             *(timm.warnings if timm else ()),
             *unlike_timm,
             *statements.overruled(wishes, reading),

@@ -10,6 +10,7 @@ import numpy as np
 
 from dinoport.codebases.codebase import Reading
 from dinoport.codebases.frameworks import Said
+from dinoport.codebases.mmpretrain.config_text import BLUE_FIRST
 from dinoport.codebases.record import transform_by_report
 from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.finding.choosing import Found
@@ -17,7 +18,7 @@ from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
-from dinoport.networks.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import IMAGENET_MEAN, Preprocessing
 from dinoport.request import Request
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
@@ -143,6 +144,17 @@ def buffered(state: StateDict) -> Mapping[str, Stated]:
     where = f"{of_mean} and {of_std} in the file"
     return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}
 
+
+def from_blue(statistics: Mapping[str, Stated]) -> tuple[str, ...]:
+    """A word on ImageNet's means from blue to red, as Detectron2's and Caffe's models have them."""
+    mean = statistics.get("image_mean")
+    if mean is None or any(abs(own - its) > NEAR for own, its in zip(mean.value, IMAGENET_MEAN[::-1], strict=True)):
+        return ()
+    return (f"{mean.reason} are ImageNet's from blue to red: {BLUE_FIRST}",)
+
+
+NEAR = 0.005
+"""Half of what lies between the means of two channels would be 0.012."""
 
 LABEL_PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
 """Where settings stand in a checkpoint, as keys joined by dots: Lightning's, mmengine's and what people write."""
