@@ -147,7 +147,7 @@ def _wishes(grounds: Grounds, attributes: Attributes) -> Wishes:
     wishes = wishes.filled(stated_by(attributes, found.state))
     wishes = wishes.filled(stated_by_copies(checkpoint, found.state, found.others))
     claimed_by_file = stated_by_report(checkpoint.vouched, statements.claim_of(checkpoint))
-    wishes = wishes.filled(statements.stated_by_config(checkpoint, found)).filled(claimed_by_file)
+    wishes = wishes.filled(claimed_by_file).filled(statements.stated_by_config(checkpoint, found))
     return wishes.filled(grounds.stated)
 
 

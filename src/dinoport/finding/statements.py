@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,11 +15,13 @@ from dinoport.codebases.frameworks import Said
 from dinoport.codebases.mmpretrain.config_text import BLUE_FIRST
 from dinoport.codebases.record import transform_by_report
 from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.names import is_name
 from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.transformers_folder import CONFIG, WEIGHTS, read_json
 from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import IMAGENET_MEAN, Preprocessing
@@ -30,12 +34,22 @@ if TYPE_CHECKING:
 
 
 def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
-    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
-    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
+    """What config.json says of a backbone that lies inside a class of Transformers which is not read here.
+
+    Of weights that were given without their folder too, where nothing in it contradicts them.
+    """
+    if found.naming.codebase != "Transformers":
         return {}
     from dinoport.codebases.transformers.names import stated_in
 
-    return stated_in(checkpoint.config or {}, found.state.tensors)
+    if checkpoint.config is not None:
+        return stated_in(checkpoint.config, found.state.tensors) if class_name_of(checkpoint.config) else {}
+    path = Path(checkpoint.where)
+    if path.name in WEIGHTS:
+        with suppress(CheckpointError, SettingError):
+            said = stated_in(read_json(path.with_name(CONFIG)), found.state.tensors)
+            return {name: Stated(each.value, f"{each.reason} beside it", Origin.CLAIMED) for name, each in said.items()}
+    return {}
 
 
 class SaidTransform(NamedTuple):
