@@ -144,6 +144,8 @@ def test_resize_by_scales_and_by_corners() -> None:
     own = functional.interpolate(wide(PICTURE), scale_factor=(1.5, 2.0), mode="bicubic")
     found = computed("Resize", PICTURE, None, np.array([1, 1, 1.5, 2.0], np.float32), mode="cubic")
     close(found, own)
+    seven = computed("Resize", PICTURE, None, np.array([1, 1, 1, 1.4], np.float32), mode="linear")
+    assert seven.shape == functional.interpolate(wide(PICTURE), scale_factor=(1, 1.4), mode="bilinear").shape
     own = functional.interpolate(wide(PICTURE), (9, 8), mode="bilinear", align_corners=True)
     sizes, rule = ints(2, 3, 9, 8), {"coordinate_transformation_mode": "align_corners"}
     close(computed("Resize", PICTURE, None, None, sizes, mode="linear", **rule), own)

@@ -202,7 +202,7 @@ def resized() -> Iterator[Case]:
             attributes = {"mode": mode, "coordinate_transformation_mode": rule}
             for more in ({}, {"antialias": 1}, {"antialias": 1, "exclude_outside": 1}, {"cubic_coeff_a": -0.5}):
                 yield "Resize", (picture, None, None, ints(6, 3)), {**attributes, **more}
-            yield "Resize", (picture, None, narrow([1.5])), {**attributes, "axes": (1,)}
+            yield "Resize", (picture, None, narrow([2.0])), {**attributes, "axes": (1,)}
 
 
 def quantized() -> Iterator[Case]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dinoport.errors import SettingError, UsageError, printable
+from dinoport.exports.place import exported_at
 from dinoport.files.address import local_folder
 from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.json_text import parse_object
@@ -116,8 +117,9 @@ def _parsed(text: bytes) -> dict[str, object]:
 
 
 def _no_report(where: str, lacks: str) -> SettingError:
+    is_source = Path(where).is_file() and exported_at(Path(where)) is None
     return SettingError(
         f"{where} cannot be verified without its source: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
-        next_step=runnable("verify", *((where, FOLDER) if Path(where).is_file() else (SOURCE, where))),
+        next_step=runnable("verify", *((where, FOLDER) if is_source else (SOURCE, where))),
     )

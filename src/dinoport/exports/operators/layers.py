@@ -147,7 +147,9 @@ def resize(call: Call) -> Tensor:
     for place, axis in enumerate(axes):
         length = tensor.shape[axis]
         scale = float(given[place]) if given is not None else (sizes or [])[place] / length
-        wanted = (sizes or [])[place] if given is None else int(length * scale)
+        wanted = (
+            (sizes or [])[place] if given is None else int(np.float32(length) * np.float32(scale))
+        )  # as runtimes do
         if wanted == length and scale == 1:
             continue
         fitting([*tensor.shape[:axis], wanted, *tensor.shape[axis + 1 :]])
