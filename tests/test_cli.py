@@ -435,6 +435,14 @@ def test_a_name_that_begins_like_an_option(run: Run, tmp_path, monkeypatch: pyte
     assert run(*command[1:], "--force").code == 0
 
 
+def test_a_name_that_begins_like_a_home_folder(run: Run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "~.pth")
+    assert run("convert", "./~.pth", "./~", *HEADS, *EXACT).code == 0
+    command = shlex.split(json.loads((tmp_path / "~" / "dinoport.json").read_text())["command"])
+    assert run(*command[1:], "--force").code == 0
+
+
 def test_the_help_of_verify_offers_the_proofs_that_it_takes(run: Run) -> None:
     assert "--verify full|exact  " in run("verify", "--help").out
     assert "none proves nothing" not in run("verify", "--help").out

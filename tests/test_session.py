@@ -46,6 +46,33 @@ def test_a_path_that_the_system_refuses_is_a_message(run: Run, tmp_path) -> None
     assert done.err == f"error: {target} cannot be used: file name too long\n  try: ls -ld {target}\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no folder that somebody is in")
+@pytest.mark.parametrize(
+    "arguments", [("convert", str(DEMO), "out"), ("inspect", "x.pth"), ("demo",), ("fleet", "OUT", str(DEMO))]
+)
+def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    place = tmp_path / "gone"
+    place.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    given = [each.replace("OUT", str(tmp_path / "out")) for each in arguments]
+    words = ["sh", "-c", script, "sh", str(place), sys.executable, "-m", "dinoport", *given]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.split("\n")[0]) == (1, "error: the current folder was deleted")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of a POSIX shell")
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("command", ["inspect", "fleet", "convert"])
+def test_no_work_ends_for_a_stderr_that_takes_nothing(tmp_path: Path, stderr: str, command: str) -> None:
+    """Not even that of a fleet, which says on stderr how far it is."""
+    written = [] if command == "inspect" else [str(tmp_path / "out")]
+    given = [*written, str(DEMO)] if command == "fleet" else [str(DEMO), *written]
+    words = [sys.executable, "-m", "dinoport", command, *given, *HEADS, *(EXACT if written else ())]
+    done = subprocess.run(["sh", "-c", f'"$@" {stderr}', "sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout
+
+
 def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
     command = [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -102,7 +129,7 @@ def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -
 
 SLOW = """
 import sys, time
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.formats import stream
 
 def slow(block):
@@ -185,7 +212,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
+@pytest.mark.parametrize("name", ["cli.program", "cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
 def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EARLY.format(name=name, source=DEMO)],
@@ -200,14 +227,14 @@ def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_nohup_is_heard() -> None:
     ignoring = "import signal, runpy, os; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
-    ignoring += "import dinoport.cli.commands as c; c.dispatch = lambda words: os.kill(os.getpid(), signal.SIGHUP); "
-    done = subprocess.run([sys.executable, "-c", ignoring + "c.main()"], capture_output=True, text=True, check=False)
+    ignoring += "import dinoport.cli.program as p; p.dispatch = lambda words: os.kill(os.getpid(), signal.SIGHUP); "
+    done = subprocess.run([sys.executable, "-c", ignoring + "p.main()"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 IMPORTING = """
 import sys
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.cli import session
 
 def command():

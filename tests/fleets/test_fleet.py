@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,24 @@ def test_a_remote_source_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.
             assert fleet.counts == {status: 1}, fleet.results
         site.files[f"model{ending}"] = written("later")
         assert api.fleet([address], tmp_path / "out", **HEADS).counts == {"not equal": 1}
+
+
+def test_the_secret_of_an_address_is_kept_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    with serving(Site(files={"a.pth": checkpoints(tmp_path, 1)[0].read_bytes()})) as site, ThreadPoolExecutor(1) as one:
+        signed = [f"{site.url(name)}?sig=SECRET".replace("//", "//me:SECRET@", 1) for name in ("a.pth", "gone.pth")]
+        fleets = [api.fleet(signed, out, **HEADS, executor=one)]
+        site.files["a.pth"] = tiny.write(tmp_path / "b.pth", replace(tiny.ARCHITECTURE, depth=2)).read_bytes()
+        fleets.append(api.fleet(signed, out, **HEADS, executor=one))
+        with pytest.raises(UsageError) as twice:
+            api.fleet([{"source": each, "target": "t"} for each in signed], out)
+        with pytest.raises(UsageError) as alone:
+            api.verify(signed[0])
+    assert [fleet.counts for fleet in fleets] == [{"done": 1, "refused": 1}, {"not equal": 1, "refused": 1}]
+    told = [path.read_text() for path in out.rglob("*.*") if path.suffix in (".json", ".jsonl", ".html", ".md")]
+    told += [*map(str, fleets), str([fleet.to_dict() for fleet in fleets]), str(twice.value), str(alone.value)]
+    assert site.url("a.pth?…") in "".join(told)
+    assert "SECRET" not in "".join([*told, *capsys.readouterr()])
 
 
 @pytest.mark.parametrize("name", ["a", "t", "file", "model"])

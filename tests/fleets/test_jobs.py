@@ -27,6 +27,7 @@ from tests.command_line import Run
         (["run/ckpt/9", "run/ckpt/19"], ["9", "19"]),
         (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
         (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
+        (["https://me:pw@host/a/b.pth?sig=1#part", "s3://bucket/c.ckpt"], ["b", "c"]),
         (["/"], ["checkpoint"]),
         (["a/model.pt", "a/model.pth", "b/c.pth"], ["model.pt", "model.pth", "c"]),
         (["a/m.ckpt", "a/m.pth", "b/m.pth"], ["m.ckpt", "m.pth", "m"]),

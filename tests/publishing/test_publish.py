@@ -18,6 +18,7 @@ from dinoport.errors import HubError, NotProvenError, SettingError
 from dinoport.files.remote.repository import Repository
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.report.as_json import is_sealed, sealed
+from dinoport.work.parcel import Publication, packed
 from tests import tiny
 from tests.command_line import Run
 from tests.error_text import error_text
@@ -130,6 +131,34 @@ def test_a_file_that_is_edited_while_it_is_published_is_not_sent(
     assert hub.log == []
 
 
+@pytest.mark.parametrize("change", ["a weight", "no weights", "the config"])
+def test_what_is_edited_after_it_was_looked_at_never_goes_up(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Small files go up as they were read; of large ones the hash is compared before the Hub is asked to take them."""
+    monkeypatch.setattr("dinoport.work.parcel.MAX_TEXT_BYTES", 5000)  # so that the weights are a large file
+    made, weights, config = Repository.create, folder / "model.safetensors", folder / "config.json"
+
+    def create(repository: Repository, private: bool | None) -> None:
+        made(repository, private)
+        if change == "the config":
+            config.write_text("{}")
+        elif change == "a weight":
+            weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        else:
+            weights.unlink()
+
+    monkeypatch.setattr(Repository, "create", create)
+    if change == "the config":
+        proven = config.read_bytes()
+        api.publish(folder, "owner/model")
+        assert contents(hub)["config.json"] == proven
+        return
+    with pytest.raises(NotProvenError, match=r"model\.safetensors changed while it was to be published, and nothing"):
+        api.publish(folder, "owner/model")
+    assert contents(hub).keys() == {".gitattributes"}
+
+
 @pytest.mark.parametrize("word", ["not verified", "not equal", "planned"])
 def test_only_what_was_proven_is_published(hub: Hub, folder: Path, word: str) -> None:
     verdict = {**json.loads((folder / "dinoport.json").read_text())["verdict"], "word": word}
@@ -183,6 +212,23 @@ def test_nothing_of_this_machine_is_published(hub: Hub, tmp_path: Path, monkeypa
     ]
     assert "the seal was made anew" in published["remarks"][-1]
     assert published["usage"][1] == 'processor = AutoImageProcessor.from_pretrained("owner/model")'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+@pytest.mark.parametrize("name", ["a ulrike", "it's ulrike", 'q"ulrike', "x\nulrike", "ulrike (1),`$_*"])
+@pytest.mark.parametrize("to", ["transformers", "original", "training"])
+def test_no_folder_is_published_however_its_name_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, name: str, is_absolute: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = (tmp_path if is_absolute else Path()) / name
+    place.mkdir()
+    api.convert(tiny.write(place / "checkpoint.pth"), place / "out", tiny.REQUEST, level="exact", to=to)
+    for file in packed(place / "out", "owner/model", Publication()).files:
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        assert b"ulrike" not in content, file.name
+        assert tmp_path.name.encode() not in content, file.name
 
 
 def test_the_source_is_called_as_the_user_says(hub: Hub, proven: Path, run: Run) -> None:

@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from dinoport.cli.stdout import tell
 from dinoport.progress import COUNTED, FLEET, STARTING, Progress, silent
 from dinoport.shown.text import shown
 
@@ -55,7 +56,7 @@ def fleet_progress(quiet: bool = False) -> Iterator[Callable[[Mapping[str, Any],
         def on_result(result: Mapping[str, Any], done: int, total: int, running: Sequence[str]) -> None:
             on_progress(FLEET, done, total)
             if not quiet and not sys.stderr.isatty():
-                print(shown(f"{done}/{total} {result['status']}: {result['target']}"), file=sys.stderr, flush=True)
+                tell(shown(f"{done}/{total} {result['status']}: {result['target']}"))
 
         yield on_result
 
@@ -96,7 +97,8 @@ class _Line:
             return
         with self._lock:
             if self._bars is not None:
-                self._bars.stop()
+                with suppress(OSError):  # of a terminal that went away
+                    self._bars.stop()
                 self._bars = None
 
     def _appear(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dinoport.cli.options import as_options
+from dinoport.cli.stdout import tell
 from dinoport.errors import DinoportError, FolderError, UsageError
 from dinoport.shown.lines import WIDTH, lines_for
 from dinoport.shown.text import listed, shown
@@ -114,14 +115,13 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
         check_reference(checks.reference, checks.level, to)
         hub = checks.reference == "hub"
         where = "the original's repository, through torch.hub" if hub else checks.reference
-        print(shown(f"code from {where} will be run, as --reference asks"), file=sys.stderr)
+        tell(shown(f"code from {where} will be run, as --reference asks"))
 
 
 def announce_left(paths: Sequence[str]) -> None:
     """Name what lies in a run's folder beside the checkpoints that are taken of it."""
     if paths:
-        note = f"note: not among the checkpoints of this fleet: {listed(paths)}; name them to convert them too"
-        print(shown(note), file=sys.stderr)
+        tell(shown(f"note: not among the checkpoints of this fleet: {listed(paths)}; name them to convert them too"))
 
 
 def check_report(path: Path | None, source: str | None, folder: Path | None) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import enumerate as running_threads
 from types import FrameType
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from dinoport.cli.options import as_options
 from dinoport.cli.output import PUBLISHED, as_worded, lines_on, print_json
-from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
+from dinoport.cli.stdout import Stdout, Unheard, tell, watched_stdout
 from dinoport.errors import DinoportError, OutputError
 from dinoport.progress import ASIDE
 from dinoport.shown.lines import hanging
@@ -65,6 +65,7 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
 
     With `as_json` an error is a JSON object on stdout too, where a command has printed nothing there.
     """
+    sys.stderr = sys.stderr or io.StringIO()  # a program that was started without one
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is not a reason to fail
@@ -200,8 +201,7 @@ def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
 
 def _say(error: DinoportError) -> None:
     """Print a message on stderr, if there is one that can be written to."""
-    with suppress(OSError):
-        print(_shown(error), file=sys.stderr)
+    tell(_shown(error))
 
 
 def _shown(error: DinoportError) -> str:
@@ -244,6 +244,10 @@ def _own_fault(error: Exception) -> DinoportError:
             f"{path} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}",
             next_step=f"ls -ld {as_word(path)}",
         )
+    try:
+        Path.cwd()
+    except OSError:
+        return DinoportError("the current folder was deleted", next_step="cd to a folder that exists, and run it again")
     import traceback
 
     at = traceback.extract_tb(error.__traceback__)[-1]

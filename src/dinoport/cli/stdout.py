@@ -1,4 +1,7 @@
-"""Stdout, whatever it leads to: a full disk is an error like others, and a reader that went away is not."""
+"""Stdout, whatever it leads to: a full disk is an error like others, and a reader that went away is not.
+
+Stderr may be full or closed: no work ends for what nobody hears.
+"""
 
 import io
 import os
@@ -8,6 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from dinoport.errors import OutputError
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr, where that can be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Unheard(BaseException):

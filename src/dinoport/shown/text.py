@@ -79,8 +79,8 @@ def value_text(value: object, limit: int = 200) -> str:
 
 
 def as_path(name: object) -> str:
-    """A name that no command takes for an option: `./-m.pth`."""
-    return f"./{name}" if str(name).startswith("-") else str(name)
+    """A name that no command takes for an option, or for a home folder: `./-m.pth`, `./~`."""
+    return f"./{name}" if str(name).startswith(("-", "~")) else str(name)
 
 
 def as_word(name: object) -> str:

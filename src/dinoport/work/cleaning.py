@@ -17,10 +17,13 @@ from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
 from dinoport.request import FILES
 from dinoport.shown.address import scheme_of
-from dinoport.shown.text import as_path, python_text, shown, shown_markdown
+from dinoport.shown.text import as_path, python_text, shell_word, shown, shown_markdown
 
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\][^\s'\"`,;()<>|]*[^\s'\"`,;:()<>|.]")
 """A path from the root, from home or of a drive, within a text. What follows `https:` is not a path."""
+
+QUOTED = re.compile(r"""(\$?'(?=/))((?:[^'\n]|'"'"')*)(')|("(?=/))((?:[^"\\\n]|\\.)*)(")""")
+"""A path from the root as one word of a shell, or as a literal of Python, whatever is in it."""
 
 HOME = re.compile(r"(?<![\w.:/\\~-])(?:/(?:home|Users)/|/root/|[A-Za-z]:[/\\]Users[/\\])[^\s'\"`,;()<>|]+")
 """A path within somebody's home folder."""
@@ -50,11 +53,15 @@ def cleaner(report: Mapping[str, Any], name: str, source: str) -> Callable[[str]
     known = {told: source, **({target: name} if re.search(r"[/\\]", target) else {})}
     known |= {file: _last(file) for file in files}
     known |= {f"{target}/": "", **{f"{parent}/": "" for path in (told, target, *files) for parent in _parents(path)}}
+    known |= {
+        _within_quotes(quoted(place)): word for place, word in known.items() for quoted in (python_text, shell_word)
+    }
     longest = sorted(known, key=len, reverse=True)
     places = re.compile("|".join(rf"(?<![\w./\\-]){re.escape(place)}" for place in longest))
 
     def clean(text: str) -> str:
         text = places.sub(lambda found: known[found[0]], text)
+        text = QUOTED.sub(_last_quoted, text)
         return ABSOLUTE.sub(lambda found: _last(found[0]), text)
 
     return clean
@@ -135,6 +142,15 @@ def _parents(path: str) -> list[str]:
     if scheme_of(path):
         return []
     return [str(parent) for parent in Path(path).parents if str(parent) not in (".", "/", Path(path).anchor)]
+
+
+def _within_quotes(word: str) -> str:
+    return word.removeprefix("$")[1:-1] if word.endswith(("'", '"')) else word
+
+
+def _last_quoted(found: re.Match[str]) -> str:
+    opening, path, closing = (part for part in found.groups() if part is not None)
+    return f"{opening}{path.rstrip('/').rpartition('/')[2]}{closing}"
 
 
 def _last(path: str) -> str:

@@ -151,4 +151,7 @@ def _key(source: str | Path, request: Request, level: str, on_progress: Progress
 
 def _place_and_time(source: ByteSource) -> list[object]:
     path = Path(source.where)
-    return [str(path.resolve()), path.stat().st_mtime_ns] if path.exists() else [source.where]
+    if not path.exists():
+        return [source.where]
+    seen = path.stat()  # the last change of any kind too: whoever edits a file may give it back its time
+    return [str(path.resolve()), seen.st_mtime_ns, seen.st_ctime_ns]

@@ -24,6 +24,7 @@ from dinoport.formats.transformers_folder import (
     REPORT,
     WEIGHTS,
 )
+from dinoport.progress import Progress
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.shown.calls import FOLDER, SOURCE, call, runnable
@@ -106,20 +107,20 @@ class Parcel:
         return [name for name in (*whole, PROCESSOR) if name in there and name not in names]
 
 
-def packed(folder: Path, name: str, asked: Publication) -> Parcel:
+def packed(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Parcel:
     """Everything that is sent, held against the folder's report.
 
     Raises NotProvenError where something is not as it was proven, SettingError for a folder without a report.
     """
     try:
-        return _packed(folder, name, asked)
+        return _packed(folder, name, asked, on_progress)
     except (KeyError, TypeError, AttributeError) as error:  # of a report that somebody else sealed
         raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
 
 
-def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
+def _packed(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Parcel:
     report = _sound_report(folder)
-    problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
+    problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry, on_progress)]
     if problems:
         raise _changed(folder, problems)
     listed = {str(entry["name"]): entry for entry in entries_of(report) if entry}
@@ -128,7 +129,7 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
     cleaned = cleaned_report(report, name, source)
     card = cleaned_card((folder / CARD).read_text(encoding="utf-8"), report, name, source) if CARD in listed else None
     files = [
-        Outgoing(each, folder / each, int(entry["size_bytes"]), str(entry["sha256"]))
+        Outgoing(each, _content(folder / each, entry), int(entry["size_bytes"]), str(entry["sha256"]))
         for each, entry in listed.items()
         if each != CARD
     ]
@@ -151,6 +152,11 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
     )
 
 
+def _content(path: Path, entry: Mapping[str, Any]) -> bytes | Path:
+    """A small file as it was found; a large one where it lies."""
+    return path.read_bytes() if entry["size_bytes"] <= MAX_TEXT_BYTES else path
+
+
 def _own_card(path: Path) -> str:
     """A user's card. Raises SettingError where its words name a home folder: they go up as they are."""
     text = read_card(path)
@@ -167,9 +173,7 @@ def _own_card(path: Path) -> str:
 def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
     """Raise SettingError for a small file that still names a place of this machine."""
     for file in files:
-        if file.size_bytes > MAX_TEXT_BYTES:
-            continue
-        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        content = file.content if isinstance(file.content, bytes) else b""
         found = next((place for place in places if place.encode() in content), None)
         if found is not None:
             raise SettingError(

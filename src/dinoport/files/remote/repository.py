@@ -51,11 +51,14 @@ class Outgoing:
             return None
         content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise NotProvenError(
-                f"{self.name} changed while it was to be published, and nothing was sent",
-                next_step="convert the source again, and leave the folder alone meanwhile",
-            )
+            raise self.changed()
         return git_sha1(content)
+
+    def changed(self) -> NotProvenError:
+        return NotProvenError(
+            f"{self.name} changed while it was to be published, and nothing was sent",
+            next_step="convert the source again, and leave the folder alone meanwhile",
+        )
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,17 @@ class Repository:
     def _additions(self, files: Sequence[Outgoing]) -> list[Any]:
         from huggingface_hub import CommitOperationAdd
 
-        return [CommitOperationAdd(file.name, file.content) for file in files]
+        sent = []
+        for file in files:
+            try:
+                added = CommitOperationAdd(file.name, file.content)
+                is_same = added.upload_info.sha256.hex() == file.sha256  # hashed once more, for the Hub to compare
+            except (OSError, ValueError):  # a file that is gone
+                is_same = False
+            if not is_same:
+                raise file.changed()
+            sent.append(added)
+        return sent
 
     @contextmanager
     def _told(self, revision: str | None = None) -> Iterator[None]:

@@ -20,7 +20,7 @@ from dinoport.finding.sources import FILE_ENDINGS, IMAGENET
 from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import also_within, checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
-from dinoport.shown.address import is_address, scheme_of
+from dinoport.shown.address import is_address, scheme_of, shown_source
 from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call, runnable
 from dinoport.shown.text import as_word, value_text
 from dinoport.work.fleets.results import LOG, PAGE
@@ -102,7 +102,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         if other is not job:
             raise UsageError(
                 f"{'lines' if is_manifest else 'sources'} {before} and {number}{place} have one target: {job.target}",
-                found=f"{other.source} and {job.source}",
+                found=f"{shown_source(other.source)} and {shown_source(job.source)}",
                 next_step="give each line a target of its own"
                 if is_manifest
                 else "name them in a manifest, each with a target of its own",

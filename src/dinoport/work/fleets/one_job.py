@@ -19,7 +19,7 @@ from dinoport.formats.shards import RANK_FILE
 from dinoport.formats.transformers_folder import INDEX, MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
 from dinoport.request import FILES, Checks, Request, words_of
-from dinoport.shown.address import is_address
+from dinoport.shown.address import is_address, shown_source
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
@@ -227,7 +227,7 @@ def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: M
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(
-            f"{target} is not equal to {job['source']} any more",
+            f"{target} is not equal to {shown_source(job['source'])} any more",
             found="; ".join(found.verdict.failures[:5]),
             next_step="remove the folder, and run the fleet again",
             report=found,

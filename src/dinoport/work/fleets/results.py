@@ -9,6 +9,7 @@ from typing import Any
 from dinoport import __version__
 from dinoport.files.disk_errors import disk_errors
 from dinoport.report.fleet import ORDER
+from dinoport.shown.address import shown_source
 
 DONE, THERE, ELSEWHERE, NOT_EQUAL, REFUSED, KILLED, CRASHED, SKIPPED = ORDER
 """Converted now; there already, and still true; another run is writing it; what was not proven; what could not be
@@ -26,7 +27,7 @@ LOG, PAGE = "fleet.jsonl", "fleet.html"
 def blank(job: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a result, before anything is known."""
     return {
-        "source": job["source"],
+        "source": shown_source(job["source"]),
         "target": job["target"],
         "status": SKIPPED,
         "verdict": None,

@@ -36,7 +36,7 @@ def target_names(sources: Sequence[str]) -> list[str]:
 
 def _parts(source: str, *, with_ending: bool = False) -> list[str]:
     """The folders above a source, and its stem, as they can be parts of a name."""
-    text = shown_source(source) if is_address(source) else str(Path(source).absolute())
+    text = shown_source(source).removesuffix("?…") if is_address(source) else str(Path(source).absolute())
     path = PurePosixPath(re.sub(r"^\w+://", "", text.replace("\\", "/")).rstrip("/"))
     stem = path.stem if path.suffix.lower() in FILE_ENDINGS and not with_ending else path.name
     cleaned = [re.sub(r"[^\w.+=-]", "_", part).strip("._") for part in (*path.parts[:-1], stem)]
