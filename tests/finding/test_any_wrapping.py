@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -166,6 +167,15 @@ def test_what_is_whole_is_found(case, prefix, siblings, keys, order) -> None:
     bare = outcome(opened(shapes))
     assert not isinstance(bare, DinoportError), bare
     assert outcome(opened(dict(items), keys)) == bare
+
+
+@pytest.mark.parametrize("case", [("dinov2", "original"), *((network, "grouped") for network in GROUPED)])
+@pytest.mark.parametrize("prefix", ["model.", "backbone."])
+def test_what_is_whole_is_found_beside_each_other_layer(case, prefix) -> None:
+    shapes = shapes_of(*case)
+    bare = outcome(opened(shapes))
+    for name in SIBLINGS:
+        assert outcome(opened(wrapped(shapes, prefix, {name: SIBLINGS[name]}))) == bare, name
 
 
 DAMAGES = ("gone", "gap", "shape", "renamed")

@@ -230,13 +230,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
     """One model's tensors. Raises CheckpointError where two names have become one."""
     removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
     notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
+    names = told_apart(names)
     own, note = without_chunks([named.name for named in names])
-    if chunked := bool(note):
+    if note:
         names = [named._replace(name=name) for named, name in zip(names, own, strict=True)]
         notes.append(note)
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
-    for named in names if chunked else told_apart(names):
+    for named in names:
         known = tensors.get(named.name)
         if known is not None and is_one(known, named.tensor):  # a start for training has the names of several configs
             continue
