@@ -352,6 +352,45 @@ def test_weights_of_which_some_are_rounded_are_the_original_with_these_rounded(n
     assert 1e-5 < report.proofs.outputs.rounding.relative < 1e-2
 
 
+def given(count: int | str) -> Change:
+    """A graph that says to take so many pictures."""
+
+    def change(export: Export) -> Export:
+        picture = export.graph.inputs[0]
+        return with_graph(export, inputs=(replace(picture, sizes=(count, *(picture.sizes or ())[1:])),))
+
+    return change
+
+
+def mixing(export: Export) -> Export:
+    """To each picture's tokens is added what they are apart from the mean of all pictures."""
+    axis = constant(np.array([0], np.int64), "pictures")
+    (tokens, *_), nodes = export.graph.outputs, export.graph.nodes
+    mean = Node("mean", "ReduceMean", "", (tokens, "pictures"), ("mean",))
+    apart = Node("apart", "Sub", "", (tokens, "mean"), ("apart",))
+    both = Node("both", "Add", "", (tokens, "apart"), ("both",))
+    constants = {**export.graph.constants, "pictures": axis}
+    return with_graph(export, nodes=(*nodes, mean, apart, both), constants=constants, outputs=("both",))
+
+
+@pytest.mark.parametrize("count", ["n", 2, 3])
+def test_pictures_that_are_mixed_are_seen(count: int | str, tmp_path: Path) -> None:
+    right = changed("dinov3-dynamo20-any", given(count), tmp_path)
+    assert right.verdict.word is Word.EQUAL, right.verdict
+    wrong = changed("dinov3-dynamo20-any", lambda export: given(count)(mixing(export)), tmp_path)
+    assert wrong.verdict.word is Word.NOT_EQUAL, wrong.verdict
+
+
+def test_a_graph_that_takes_one_picture_and_claims_any_number_is_compared_with_one(tmp_path: Path) -> None:
+    report = changed("vit-torchscript17", given("n"), tmp_path)
+    assert report.verdict.word is Word.EQUAL_EXCEPT, report.verdict
+    assert "for more than one picture at once, which the file claims to take" in report.verdict.exceptions[0]
+    assert report.proofs.exported is not None
+    assert report.proofs.exported.alone is not None
+    one = changed("vit-torchscript17", given(1), tmp_path)
+    assert one.verdict.word is Word.EQUAL, one.verdict
+
+
 def by_way_of(code: int, place: int) -> Change:
     """An input of every product of matrices, 0 or 1, cast to a type of ONNX's and back to float32."""
 

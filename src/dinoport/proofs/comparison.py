@@ -130,9 +130,9 @@ def state_as_written(case: Comparison) -> Weights:
     return Weights({**floats(case.tensors), **baked}, case.cast, case.kept)
 
 
-def noise_of(channels: int, size: tuple[int, int]) -> Array:
-    """Standard normal values, (1, channels, height, width)."""
-    return np.random.default_rng(0).standard_normal((1, channels, *size), dtype=np.float32)
+def noise_of(channels: int, size: tuple[int, int], count: int = 1) -> Array:
+    """Standard normal values, (count, channels, height, width); the first are the same with any count."""
+    return np.random.default_rng(0).standard_normal((count, channels, *size), dtype=np.float32)
 
 
 def given_table_distance(

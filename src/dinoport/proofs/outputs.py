@@ -195,7 +195,7 @@ def _at_other_sizes(
     uncomputed: dict[tuple[int, int], str] = {}
     stored = Weights(floats(case.tensors), case.cast, case.kept)
     for size in others:
-        noise = torch.from_numpy(np.repeat(noise_of(pixels.shape[1], size), len(pixels), axis=0)).double()
+        noise = torch.from_numpy(noise_of(pixels.shape[1], size, len(pixels))).double()
         try:
             other = case.runner.run(noise)
         except BrokenGraphError as error:

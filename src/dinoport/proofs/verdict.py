@@ -250,6 +250,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
         for (height, width), why in outputs.uncomputed.items():
             exceptions.append(f"at {height}×{width}, which the file claims and cannot compute ({why})")
+    exceptions += proofs.exported.exceptions if proofs.exported else ()
     exceptions += pixels.exceptions if pixels else ()
     if proofs.sizes_left and outputs and not outputs.unshown:
         not_shown.append(f"outputs at other input sizes ({option_of('all_sizes')})")

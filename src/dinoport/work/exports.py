@@ -36,8 +36,8 @@ def verify_export(
     request = request or Request()
     _refuse_unused(request, checks)
     export, written = read_export(graph)
-    _refuse_other_size(export, request)
     with written, _prepared(source, request, checks, on_progress) as conversion:
+        _refuse_other_size(export, request)
         _refuse_larger(export, conversion.model)
         announce(sources(conversion.plan.steps).values())
         with pinned_sources(conversion) as pinned:

@@ -18,7 +18,7 @@ class ExportedProof:
     with every constant as it is written. `runtime` says which runtime ran the file, `runtime_difference` how far its
     outputs are, and `runtime_unshown` why none ran. `quantized` names the operators that compute with whole numbers;
     `uncompared` the outputs that are not the network's. `rounds` says that the file computes in less than float32,
-    where a runtime's outputs have no limit.
+    where a runtime's outputs have no limit. `alone` is why it cannot compute two pictures at once, where it claims to.
     """
 
     producer: str
@@ -36,6 +36,7 @@ class ExportedProof:
     quantized: tuple[str, ...] = ()
     uncompared: tuple[str, ...] = ()
     rounds: bool = False
+    alone: str | None = None
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -49,6 +50,12 @@ class ExportedProof:
             allowed = f"where {limit_text(RUNTIME_GATE)} is allowed"
             found.append(f"{self.runtime} computes outputs that differ by {differ}, {allowed}")
         return tuple(found)
+
+    @property
+    def exceptions(self) -> tuple[str, ...]:
+        """What the file claims to compute, and cannot."""
+        many = "for more than one picture at once, which the file claims to take and cannot compute"
+        return (f"{many} ({self.alone})",) if self.alone else ()
 
     @property
     def not_shown(self) -> tuple[str, ...]:

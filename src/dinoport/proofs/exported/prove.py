@@ -158,9 +158,16 @@ def _run(
         values = picture_tensor(picture, transform)
     else:
         values, name = noise_of(architecture.channels, size), "noise"
-    values = np.repeat(values, sizes.batch, axis=0)
+    values = np.concatenate([values, noise_of(architecture.channels, size, sizes.batch)[1:]])
+    alone = None
     try:
-        computed, values = _compared(runner, comparison, values, name, sizes)
+        try:
+            computed, values = _compared(runner, comparison, values, name, sizes)
+        except BrokenGraphError as error:
+            if not sizes.any_number:
+                raise
+            alone = str(error)
+            computed, values = _compared(runner, comparison, values[:1], name, sizes)
     except UnshownError as error:
         return replace(proofs, loading=loading, outputs=replace(nothing, unknown=str(error)), pixels=shown)
     except BrokenGraphError as error:
@@ -172,7 +179,7 @@ def _run(
         whole = proofs.exact is None or proofs.exact.passed
         cause = diagnosed(case, comparison, values, computed, proofs, rounding=0 if whole else ROUNDED)
         cause = replace(cause, cause=cause.cause and cause.cause.replace("the folder", "the graph"))
-    found = _beside(beside, runner, values, computed)
+    found = replace(_beside(beside, runner, values, computed), alone=alone)
     return replace(proofs, loading=loading, outputs=computed, pixels=shown, diagnosis=cause, exported=found)
 
 
@@ -243,7 +250,7 @@ def _compared(
         free = picture.sizes is not None and all(isinstance(side, str) for side in picture.sizes[2:])
         tried: list[tuple[OutputsProof, Array]] = []
         for size in sizes_of_tables(runner.export.graph.constants, architecture) if free else ():
-            noise = np.repeat(noise_of(architecture.channels, size), len(values), axis=0)
+            noise = noise_of(architecture.channels, size, len(values))
             with suppress(BrokenGraphError):
                 found = proof_on(noise, "noise", ())
                 tried.append((replace(found, uncomputed={(claimed[0], claimed[1]): str(error)}), noise))

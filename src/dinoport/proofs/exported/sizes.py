@@ -15,14 +15,21 @@ MAX_TRIED = 8
 
 MAX_BATCH = 64
 
+ANY_NUMBER = 2
+"""How many pictures a graph for any number of them is given at once, so that one that mixes them is seen."""
+
 
 @dataclass(frozen=True)
 class Sizes:
-    """`main` is compared in full, `others` are two more of a graph that takes any; `batch` is how many pictures."""
+    """`main` is compared in full, `others` are two more of a graph that takes any; `batch` is how many pictures.
+
+    `any_number` says that the graph takes as many as it is given.
+    """
 
     main: Size
     others: tuple[Size, ...]
     batch: int
+    any_number: bool = False
 
 
 def refused(picture: Input | None, architecture: Architecture) -> str | None:
@@ -58,7 +65,8 @@ def sizes_of(picture: Input, architecture: Architecture, image_size: int) -> Siz
     if isinstance(rows, str) and rows == columns:  # one name for both: squares alone
         others = [(larger, larger), (smaller, smaller)]
     kept = tuple(dict.fromkeys(size for size in others if size != main))
-    return Sizes(main, kept, batch if isinstance(batch, int) else 1)
+    any_number = not isinstance(batch, int)
+    return Sizes(main, kept, ANY_NUMBER if any_number else batch, any_number)
 
 
 def sizes_of_tables(constants: Mapping[str, TensorRef], architecture: Architecture) -> Iterator[Size]:
