@@ -24,9 +24,9 @@ from tests.models import classifying
 from tests.report import page_picture
 
 from dinoport import errors, work
-from dinoport.cli.commands import ABOUT, COMMANDS
 from dinoport.cli.options import as_options
 from dinoport.cli.parsing import help_of, help_of_program
+from dinoport.cli.program import ABOUT, COMMANDS
 from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases import catalogue
 from dinoport.codebases.catalogue import NAMINGS, naming_of

@@ -84,7 +84,7 @@ def ended_threads() -> list[Thread]:
 @pytest.fixture
 def run(monkeypatch, capfd) -> Run:
     """Run the program in this process, and put back the signals that it takes over."""
-    from dinoport.cli import commands as cli
+    from dinoport.cli import program as cli
     from dinoport.cli import session
 
     handlers = {number: signal.getsignal(number) for number in session.SIGNALS}

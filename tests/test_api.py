@@ -155,6 +155,20 @@ def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> Non
     assert seen["writing"][-1][0] == seen["writing"][-1][1]
 
 
+def test_a_file_that_is_hashed_whole_is_told_byte_by_byte(source: Path, tmp_path: Path) -> None:
+    """Where a report lies beside it, or lists it: of a large file that takes a minute."""
+    api.convert(source, tmp_path / "there", tiny.REQUEST, level="none")
+    api.convert(tmp_path / "there", tmp_path / "back", to="original", level="exact")
+    [file] = (tmp_path / "back").glob("*.pth")
+    for work in (lambda told: api.plan(file, on_progress=told), lambda told: api.verify(file.parent, on_progress=told)):
+        seen: list[tuple[str, int, int]] = []
+        work(lambda *now, seen=seen: seen.append(now))
+        size = file.stat().st_size
+        assert [now for now in seen if now[0].startswith("hashing ")][:2] == [
+            (f"hashing {file.name}", done, size) for done in (0, size)
+        ]
+
+
 @pytest.mark.parametrize(
     ("call", "name", "expected"),
     [

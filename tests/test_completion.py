@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from dinoport.cli.commands import COMMANDS
 from dinoport.cli.completion import script
+from dinoport.cli.program import COMMANDS
 from dinoport.request import option_of
 from tests.command_line import Run
 

@@ -12,7 +12,7 @@ import pytest
 
 from dinoport import api
 from dinoport.api import convert, verify
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.codebases.transformers import running
 from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import FolderError, SettingError

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from dinoport import api, errors
-from dinoport.cli.commands import COMMANDS
+from dinoport.cli.program import COMMANDS
 from dinoport.request import option_of
 from tests.command_line import DEMO
 from tests.report import page_picture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import dinoport
-from dinoport.cli.commands import ABOUT, COMMANDS
 from dinoport.cli.parsing import help_of, help_of_program
+from dinoport.cli.program import ABOUT, COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(dinoport.__file__).parent

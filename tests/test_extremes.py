@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from dinoport import api
-from dinoport.cli.commands import COMMANDS
 from dinoport.cli.options import GROUPS
+from dinoport.cli.program import COMMANDS
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.json_file import write_json
 from dinoport.request import _FITTING, Checks, Request, check_fits, option_of

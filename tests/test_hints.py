@@ -41,7 +41,7 @@ class Finder(PathFinder):
 
 
 sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
-from dinoport.cli.commands import main
+from dinoport.cli.program import main
 
 main()
 """

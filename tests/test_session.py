@@ -129,7 +129,7 @@ def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -
 
 SLOW = """
 import sys, time
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.formats import stream
 
 def slow(block):
@@ -212,7 +212,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
+@pytest.mark.parametrize("name", ["cli.program", "cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
 def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EARLY.format(name=name, source=DEMO)],
@@ -227,14 +227,14 @@ def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_nohup_is_heard() -> None:
     ignoring = "import signal, runpy, os; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
-    ignoring += "import dinoport.cli.commands as c; c.dispatch = lambda words: os.kill(os.getpid(), signal.SIGHUP); "
-    done = subprocess.run([sys.executable, "-c", ignoring + "c.main()"], capture_output=True, text=True, check=False)
+    ignoring += "import dinoport.cli.program as p; p.dispatch = lambda words: os.kill(os.getpid(), signal.SIGHUP); "
+    done = subprocess.run([sys.executable, "-c", ignoring + "p.main()"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 IMPORTING = """
 import sys
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.cli import session
 
 def command():

@@ -21,7 +21,7 @@ def main() -> None:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _leave)
     gc.set_threshold(GARBAGE_AFTER)
-    from dinoport.cli.commands import main as command_line
+    from dinoport.cli.program import main as command_line
 
     try:
         command_line()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
 
 T = TypeVar("T", covariant=True)
+A = TypeVar("A")
 
 
 class Origin(str, Enum):
@@ -264,6 +265,12 @@ class Model:
     @property
     def tensors(self) -> Mapping[str, TensorRef]:
         return self.decoding.tensors
+
+    def architecture_as(self, network: type[A]) -> A:
+        """The architecture of the network that a form was chosen by. Raises TypeError for another one."""
+        if not isinstance(self.architecture, network):
+            raise TypeError(f"{self.title} is not a {network.__name__}: {self.architecture}")
+        return self.architecture
 
     def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
         """What the source does not show, and matters: a proof computes both sides with it, whoever says it.

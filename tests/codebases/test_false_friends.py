@@ -19,7 +19,7 @@ from dinoport.request import Request
 from tests import formula
 from tests.codebases.relatives import BY_NAME, Case, deit_run, of_columns, of_rows
 from tests.families.cases import tensors
-from tests.models import VIT, classifying, renamed
+from tests.models import V3, VIT, classifying, renamed
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -224,6 +224,18 @@ def test_deit3_under_timm_s_names(tmp_path: Path) -> None:
     assert report.ends[0] == "DeiT III ViT (facebookresearch/deit)"
     api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
     assert torch.load(tmp_path / "back" / "checkpoint.pth").keys() == case.state().keys()
+
+
+def test_a_dinov3_of_other_parts_than_the_released_ones_says_which_eps_it_takes(tmp_path: Path) -> None:
+    """One that LightlyTrain distilled has no registers and the released models' 1e-5: outputs were 2e-2 apart."""
+    for registers, named in ((4, False), (0, True)):
+        path = tmp_path / f"{registers}.pth"
+        torch.save(tensors(formula.state_dict(replace(V3, registers=registers).tensors())), path)
+        report = api.convert(path, tmp_path / f"out{registers}", level="exact")
+        said = [each for each in report.verdict.named if each.startswith("eps = 1e-06 (as in DINOv3's default")]
+        assert bool(said) is named
+    given = api.convert(path, tmp_path / "given", level="exact", layer_norm_eps=1e-5)
+    assert "eps = 1e-05 (--layer-norm-eps)" in given.verdict.named
 
 
 def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def test_a_head_over_a_mean_is_left_aside(tmp_path) -> None:
     assert "its head looks at the patch mean, as its training says: global_pool = 'avg'" in reasons
 
 
+def test_a_classifier_that_lightly_train_leaves_as_it_was_built_is_left_aside(tmp_path) -> None:
+    """Its checkpoint pickles torchvision's and timm's models whole, and trains what lies below their classifier."""
+    head = {"head.weight": torch.ones(3, 64), "head.bias": torch.ones(3)}
+    torch.save({**LIGHTNING, "lightly_train": {"models": {"model": {**state(), **head}}}}, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert report.class_name == "ViTModel"
+    reasons = [line.reason for line in report.accounting.dropped if line.names.startswith("head.")]
+    assert reasons == ["LightlyTrain's pretraining leaves this layer as it was built"]
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda each: f"{each.framework}-{each.taken}-{each.other}")
 @pytest.mark.parametrize("seed", range(2))
 def test_its_own_convention_chooses_whatever_the_order(convention: Any, seed: int, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Models that only look like a DINO are refused by their own name, and no DINO is taken for one of them."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from dinoport.codebases.catalogue import NAMINGS
 from dinoport.codebases.stranger_refusals import refuse_stranger, stranger_of
 from dinoport.codebases.strangers import HEADS, STRANGERS
 from dinoport.codebases.timm.signs import is_dinov3_vit
-from dinoport.errors import UnknownModelError
+from dinoport.errors import PlanError, UnknownModelError
+from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.writer import write_torch_file
 from tests import formula, goldens
 from tests.families.cases import CASES
@@ -298,6 +300,28 @@ def test_a_detector_s_resnet_is_taken_unless_its_training_says_that_it_dilates(
         return
     with pytest.raises(UnknownModelError, match="holds a ResNet that dilates where a ResNet-50 strides"):
         api.plan(path)
+
+
+@pytest.mark.parametrize("whose", ["Transformers", "children"])
+def test_frozen_norms_are_read_under_every_name_of_a_resnet(whose: str, tmp_path: Path) -> None:
+    values = formula.state_dict(RESNET.tensors())
+    if whose == "Transformers":
+        write_torch_file(tmp_path / "own.pth", [tensor(name, each, block=1 << 20) for name, each in values.items()])
+        api.convert(tmp_path / "own.pth", tmp_path / "folder", level="none")
+        with open_checkpoint(tmp_path / "folder") as folder:
+            values = {name: each.read() for name, each in folder.tensors.items()}
+    else:
+        places = {"conv1": 0, "bn1": 1, **{f"layer{stage}": 3 + stage for stage in range(1, 5)}}
+        values = {f"{places[(parts := name.partition('.'))[0]]}.{parts[2]}": each for name, each in values.items()}
+    kept = {name: each for name, each in values.items() if not name.endswith("num_batches_tracked")}
+    write_torch_file(tmp_path / "frozen.pth", [tensor(name, each, block=1 << 20) for name, each in kept.items()])
+    report = api.convert(tmp_path / "frozen.pth", tmp_path / "out", level="exact")
+    assert "frozen BatchNorm = eps 1e-05" in str(report.verdict)
+    counts = [name for name in values if name.endswith("num_batches_tracked")]
+    some = {name: values[name] for name in [*kept, counts[0]]}
+    write_torch_file(tmp_path / "some.pth", [tensor(name, each, block=1 << 20) for name, each in some.items()])
+    with pytest.raises(PlanError, match="num_batches_tracked is missing"):
+        api.plan(tmp_path / "some.pth")
 
 
 def test_a_backbone_that_is_not_known_is_not_said_to_be_missing(tmp_path) -> None:

@@ -50,7 +50,7 @@ def test_a_report_of_another_file_is_not_followed(back: Path) -> None:
 
 
 def test_an_inspection_reads_no_whole_file_and_says_what_it_takes_by_name(back: Path, monkeypatch: Any) -> None:
-    def never(path: Path) -> None:
+    def never(path: Path, *on_progress: object) -> None:
         raise AssertionError(path)
 
     monkeypatch.setattr("dinoport.files.checksums.hash_file", never)

@@ -45,6 +45,12 @@ def within(depth: int) -> Graph:
     return inner
 
 
+def softmax(attribute: bytes) -> bytes:
+    """A graph of one node with one attribute, given as bytes."""
+    node = runs(1, ["x"]) + runs(2, ["y"]) + run(4, "Softmax") + run(5, attribute)
+    return model(run(1, node) + run(11, run(1, "x")) + runs(12, [run(1, "y")]))
+
+
 HUGE = b"".join(number(1, size) for size in (2**39, 2**39)) + number(2, 1) + run(8, "weight") + run(9, b"")
 EMPTY = b"".join(number(1, size) for size in (0, 2**39, 2**30, 2**20)) + number(2, 1) + run(8, "weight")
 LARGE_CLAIM = number(1, 2**29) + number(2, 1) + run(8, "weight") + varint(9 << 3 | 2) + varint(2**31) + b"\0" * 40
@@ -79,6 +85,11 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: run(7, b"")[:1] + varint(2**31 - 1),
         "bytes of field",
     ),
+    "an attribute without a type": (lambda: softmax(run(1, "axis") + number(3, 1)), "axis' without a type"),
+    "an operator of the standard's that the file defines itself": (
+        lambda: of(step("Relu", ("x",))) + run(25, run(1, "Relu") + run(10, "")),
+        "a function 'Relu' in the place of the standard's operator",
+    ),
     "a sparse tensor": (lambda: model(run(15, b"") + runs(12, [run(1, "x")])), "a sparse tensor"),
 }
 
@@ -92,6 +103,14 @@ def test_a_file_that_is_not_sound_is_refused_in_one_message(what: str, tmp_path:
         read_export(path)
     assert found in str(raised.value)
     assert "try: fetch or export the file again" in str(raised.value)
+
+
+def test_an_attribute_that_is_zero_may_be_left_out_by_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(softmax(run(1, "axis") + number(20, 2)))
+    export, files = read_export(path)
+    with files:
+        assert export.graph.nodes[0].attributes == {"axis": 0}
 
 
 @pytest.mark.parametrize("location", ["../weights", "/etc/passwd", "a/../../b", "..\\weights", "c:weights", ""])

@@ -350,3 +350,36 @@ def test_weights_of_which_some_are_rounded_are_the_original_with_these_rounded(n
     assert report.proofs.outputs.worst < 1e-13
     assert report.proofs.outputs.rounding is not None
     assert 1e-5 < report.proofs.outputs.rounding.relative < 1e-2
+
+
+def by_way_of(code: int, place: int) -> Change:
+    """An input of every product of matrices, 0 or 1, cast to a type of ONNX's and back to float32."""
+
+    def mistaken(export: Export) -> Export:
+        nodes: list[Node] = []
+        for node in export.graph.nodes:
+            if node.operator == "MatMul":
+                down, up = f"down {node.name}", f"up {node.name}"
+                nodes.append(Node(down, "Cast", "", (node.inputs[place],), (down,), {"to": code}))
+                nodes.append(Node(up, "Cast", "", (down,), (up,), {"to": 1}))
+                inputs = [*node.inputs]
+                inputs[place] = up
+                node = replace(node, inputs=tuple(inputs))
+            nodes.append(node)
+        return with_graph(export, nodes=tuple(nodes))
+
+    return mistaken
+
+
+@pytest.mark.parametrize(("code", "place"), [(10, 0), (16, 1)])
+def test_numbers_that_are_rounded_on_the_way_are_not_the_originals(
+    code: int, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As automatic mixed precision does: each weight in the file is whole, and no runtime has to be there to tell."""
+    monkeypatch.setattr("dinoport.proofs.exported.prove.runtime_of", lambda *given: None)
+    report = changed("vit-dynamo23", by_way_of(code, place), tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL, report.verdict
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.passed
+    wide = changed("vit-dynamo23", by_way_of(11, place), tmp_path)
+    assert wide.verdict.word is Word.EQUAL, wide.verdict

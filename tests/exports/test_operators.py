@@ -97,6 +97,12 @@ def test_norms() -> None:
     close(computed("RMSNormalization", PICTURE, scale, epsilon=0.5), wide(PICTURE) / (mean + 0.5).sqrt() * wide(scale))
 
 
+def test_a_softplus_is_exact_for_large_numbers_too() -> None:
+    """PyTorch's own takes what is above 20 as it is."""
+    numbers = np.array([-30.0, 0.0, 19.0, 25.0, 800.0])
+    close(computed("Softplus", numbers), wide(np.logaddexp(numbers, 0)))
+
+
 def test_gemm() -> None:
     second, added = noise(5, 3), noise(5)
     found = computed("Gemm", MATRIX, second, added, transB=1, alpha=0.5, beta=2.0)
@@ -127,9 +133,10 @@ def test_resize_is_pytorchs_interpolation(mode: str, size: tuple[int, int], anti
     name = {"linear": "bilinear", "cubic": "bicubic"}[mode]
     own = functional.interpolate(wide(PICTURE), size, mode=name, antialias=antialias)
     sizes = ints(2, 3, *size)
-    found = computed("Resize", PICTURE, None, None, sizes, mode=mode, antialias=int(antialias), cubic_coeff_a=-0.75)
-    if antialias:  # PyTorch's cubic with antialias has the other usual coefficient
-        found = computed("Resize", PICTURE, None, None, sizes, mode=mode, antialias=1, cubic_coeff_a=-0.5)
+    found = computed("Resize", PICTURE, None, None, sizes, mode=mode, cubic_coeff_a=-0.75)
+    if antialias:  # PyTorch's cubic has the other usual coefficient then, and no kernel counts what lies outside
+        rule = {"antialias": 1, "cubic_coeff_a": -0.5, "exclude_outside": 1}
+        found = computed("Resize", PICTURE, None, None, sizes, mode=mode, **rule)
     close(found, own)
 
 
@@ -137,6 +144,8 @@ def test_resize_by_scales_and_by_corners() -> None:
     own = functional.interpolate(wide(PICTURE), scale_factor=(1.5, 2.0), mode="bicubic")
     found = computed("Resize", PICTURE, None, np.array([1, 1, 1.5, 2.0], np.float32), mode="cubic")
     close(found, own)
+    seven = computed("Resize", PICTURE, None, np.array([1, 1, 1, 1.4], np.float32), mode="linear")
+    assert seven.shape == functional.interpolate(wide(PICTURE), scale_factor=(1, 1.4), mode="bilinear").shape
     own = functional.interpolate(wide(PICTURE), (9, 8), mode="bilinear", align_corners=True)
     sizes, rule = ints(2, 3, 9, 8), {"coordinate_transformation_mode": "align_corners"}
     close(computed("Resize", PICTURE, None, None, sizes, mode="linear", **rule), own)
@@ -161,7 +170,15 @@ def test_dynamic_quantization_rounds_as_the_standard_says() -> None:
         ("Conv", (PICTURE, noise(6, 3, 1, 1)), {"auto_pad": "SAME_UPPER"}, "Conv with auto_pad = SAME_UPPER"),
         ("Resize", (PICTURE, None, None, ints(2, 3, 9, 8)), {"mode": "nearest"}, "Resize with mode = nearest"),
         ("Gelu", (MATRIX,), {"approximate": "other"}, "Gelu with approximate = other"),
-        ("Pad", (MATRIX, ints(0, 0, 1, 1)), {"mode": "wrap"}, "Pad with mode = wrap"),
+        ("Pad", (MATRIX, ints(0, 0, 1, 1)), {"mode": "other"}, "Pad with mode = other"),
+        ("Dropout", (MATRIX, np.array(0.5), np.array(True)), {}, "Dropout that drops"),
+        (
+            "MaxPool",
+            (PICTURE,),
+            {"kernel_shape": (2, 2), "pads": (1, 1, 1, 1), "ceil_mode": 1},
+            "MaxPool with ceil_mode",
+        ),
+        ("QuantizeLinear", (MATRIX, np.array(0.5)), {"output_dtype": 3}, "QuantizeLinear with output_dtype"),
         (
             "BatchNormalization",
             (PICTURE, *[noise(3)] * 4),

@@ -299,6 +299,19 @@ def test_statistics_that_a_module_keeps_are_stored(mean: str, std: str, times: i
     assert origins["pixel mean"] == ("stored", f"{mean} and {std} in the file")
 
 
+@pytest.mark.parametrize(("mean", "warned"), [
+    ((103.53, 116.28, 123.675), True), ((0.406, 0.456, 0.485), True), ((0.485, 0.456, 0.406), False),
+    ((123.675, 116.28, 103.53), False), ((0.456, 0.456, 0.456), False),
+])  # fmt: skip
+def test_means_from_blue_to_red_are_warned_of(mean: tuple[float, ...], warned: bool, tmp_path: Path) -> None:
+    """As Detectron2 and Caffe have them, which give pictures with blue in front."""
+    buffers = {"pixel_mean": torch.tensor(mean).reshape(3, 1, 1), "pixel_std": torch.full((3, 1, 1), max(mean) / 2)}
+    torch.save({**state("vit", "backbone.net."), **buffers}, tmp_path / "run.pth")
+    found = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1).verdict.warnings
+    said = "pixel_mean and pixel_std in the file are ImageNet's from blue to red: this model was given blue, green, red"
+    assert any(each.startswith(said) for each in found) == warned
+
+
 def test_of_two_pairs_of_statistics_none_is_taken(tmp_path) -> None:
     pairs = {f"{side}.pixel_{each}": torch.tensor(STATISTICS[each]) for side in ("a", "b") for each in STATISTICS}
     torch.save({**state("vit", "encoder.vit."), **pairs}, tmp_path / "run.pth")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dinoport.errors import CheckpointError
-from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.finding.statements import training_arguments
+from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.tensor import TensorRef

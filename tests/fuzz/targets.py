@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dinoport.errors import DinoportError
 from dinoport.exports.reading import read_bytes
-from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.finding.statements import training_arguments
+from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.metadata import parse_metadata
 from dinoport.formats.run_config import find_run_config

@@ -20,7 +20,7 @@ from io import StringIO
 from pathlib import Path
 
 import dinoport
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 """Of address space, so that a file that does exhaust memory ends the child and not the machine."""

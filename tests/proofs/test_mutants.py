@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule

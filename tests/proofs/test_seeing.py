@@ -11,7 +11,8 @@ import pytest
 from dinoport.api import convert
 from dinoport.errors import SettingError
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
-from dinoport.pictures.seeing import fitted, holding, see
+from dinoport.pictures.drawing import holding
+from dinoport.pictures.seeing import fitted, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.error_text import error_text
 from tests.families.cases import BY_NAME, CASES, Case

@@ -14,6 +14,7 @@ from dinoport.files.remote.repository import Repository
 from dinoport.proofs.verdict import Word
 from tests import tiny
 from tests.command_line import Run
+from tests.exports.cases import RECORDED
 from tests.publishing.conftest import contents
 from tests.publishing.store import Fault, Hub
 
@@ -182,6 +183,10 @@ def test_without_a_report_there_is_nothing_to_say(hub: Hub, proven: Path, tmp_pa
     with pytest.raises(SettingError, match=r"checkpoint\.pth cannot .*: it is a file") as caught:
         api.verify(source)
     assert caught.value.next_step == f"`dinoport.verify({str(source)!r}, FOLDER)`"
+    graph = shutil.copyfile(RECORDED / "vit-dynamo23.onnx", tmp_path / "graph")
+    with pytest.raises(SettingError) as of_graph:  # which is no source
+        api.verify(graph)
+    assert of_graph.value.next_step == f"`dinoport.verify(SOURCE, {str(graph)!r})`"
     from huggingface_hub import HfApi
 
     HfApi().create_repo("owner/model")

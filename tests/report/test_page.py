@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dinoport import api
-from dinoport.cli import commands as cli
+from dinoport.cli import program as cli
 from dinoport.errors import MissingPackageError
 from dinoport.pictures import images
 from dinoport.pictures.images import brightest, heat

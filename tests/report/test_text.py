@@ -97,8 +97,8 @@ MORE = {
     "torchvision": (
         "            then 45 more pictures (29 sizes, which stand for all, and 16 kinds\n"
         "            such as grey or turned): 10 are equal, 21 differ by one grey level,\n"
-        "            2 differ by two grey levels, 6 are cropped one pixel off, 6 are\n"
-        "            laid on white\n"
+        "            2 differ by two grey levels, 6 are cropped one pixel off, 6 are laid\n"
+        "            on white\n"
     ),
 }
 """What was found on the pictures that stand for all others."""

@@ -13,9 +13,9 @@ import pytest
 from dinoport import api
 from dinoport.errors import DinoportError, FolderError, SettingError
 from dinoport.pictures import seeing
-from dinoport.pictures.drawing import _masked
+from dinoport.pictures.drawing import _masked, holding
 from dinoport.pictures.images import heat
-from dinoport.pictures.seeing import Seen, check_count, holding, see
+from dinoport.pictures.seeing import Seen, check_count, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.command_line import DEMO
 from tests.error_text import error_text

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinoport.api import convert
+from dinoport.api import convert, verify
+from dinoport.errors import SettingError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula
+from tests.error_text import error_text
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -88,6 +90,33 @@ def test_what_nobody_says_is_the_class_s_default_and_doubted(tmp_path) -> None:
     assert "eps = 1e-12 (the default of ViTConfig; DINO's own is 1e-6)" in str(report)
     given = convert(tmp_path / "vit.pth", tmp_path / "given", level="exact", num_heads=3, layer_norm_eps=1e-6)
     assert next(setting for setting in given.settings if setting.name == "eps").origin == "given"
+
+
+@pytest.mark.parametrize("name", ["vit", "deit", "ijepa", "dinov2", "registers"])
+def test_weights_without_their_folder_take_what_the_config_beside_them_says(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    model.config.layer_norm_eps = 1e-5
+    model.save_pretrained(tmp_path)
+    source, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    report = convert(source, tmp_path / "out", level="exact")
+    assert {("heads", "3", "claimed"), ("eps", "1e-05", "claimed")} <= said_by(report)
+    assert "eps = 1e-05 (layer_norm_eps in config.json beside it)" in str(report.verdict)
+    assert not verify(source, tmp_path / "out", level="exact").verdict.failed
+    given = convert(source, tmp_path / "given", level="exact", num_heads=6)
+    assert ("heads", "6", "given") in said_by(given)
+    followed = "6 is followed, where the file has 3 (num_attention_heads in config.json beside it)"
+    assert followed in " ".join(str(given).split())
+    text = config.read_text()
+    for told, otherwise in (('"gelu"', '"relu"'), ('"hidden_size": 48', '"hidden_size": 96')):  # of another model
+        config.write_text(text.replace(told, otherwise))
+        assert config.read_text() != text
+        assert error_text(SettingError, lambda: convert(source, tmp_path / "no", level="exact")).startswith(
+            f"the number of attention heads of {source} is not known"
+        )
+
+
+def said_by(report: Any) -> set[tuple[str, str, str]]:
+    return {(each.name, each.value, each.origin) for each in report.settings}
 
 
 def test_a_pooler_is_left_aside_and_named(tmp_path) -> None:

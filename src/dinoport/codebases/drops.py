@@ -47,10 +47,17 @@ UNCOUNTED = "a frozen BatchNorm counts no batches, and no output depends on how 
 
 def with_frozen_norms(names: Mapping[str, Shape] | Sequence[str], classifier: str | None) -> tuple[Rule, ...]:
     """The canonical names of a ResNet. Frozen BatchNorms, which compute the same, have no counts, none of them."""
-    counts = [f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var")]
-    are_frozen = not any(count in names for count in counts)
-    frozen = [drop(count, UNCOUNTED, returns=Count((), 0)) for count in counts] if are_frozen else []
-    return (*canonical_rules(names, classifier), *frozen)
+    return (*canonical_rules(names, classifier), *uncounted(names, _counts(names)))
+
+
+def uncounted(names: Mapping[str, Shape] | Sequence[str], canonical: Sequence[str]) -> tuple[Rule, ...]:
+    """What stands for the `canonical` counts of a ResNet whose `names`, whoever gave them, have none."""
+    are_frozen = not any(count in names for count in _counts(names))
+    return tuple(drop(count, UNCOUNTED, returns=Count((), 0)) for count in canonical if are_frozen)
+
+
+def _counts(names: Mapping[str, Shape] | Sequence[str]) -> list[str]:
+    return [f"{name.rpartition('.')[0]}.{COUNT}" for name in names if name.endswith("running_var")]
 
 
 def with_or_without_mask(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:

@@ -111,7 +111,11 @@ def said_in(where: str, tree: object, config: Mapping[str, object] | None = None
     stated |= statistics_said(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= text.stated() | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own or _sides(tree), text.strides(), text.colours())
+    head = _timm_head(tree) or (UNTRAINED if "lightly_train" in tree else None)
+    return Said(stated, head, own or _sides(tree), text.strides(), text.colours())
+
+
+UNTRAINED = "LightlyTrain's pretraining leaves this layer as it was built"
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:

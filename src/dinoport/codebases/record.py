@@ -7,10 +7,11 @@ Libraries keep the field when they save the model again, and the way back needs 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Origin, Stated
 from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import DTYPES, option_of
+from dinoport.request import DTYPES, Request, option_of
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:
@@ -182,3 +183,13 @@ def unlike_original(
             "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
             "in which dtype the original stored them the folder does not say"
         )
+
+
+def made_with(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore.
+
+    A start for training has the names of every grouping.
+    """
+    report = checkpoint.report or {}
+    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    return asked, None if request.to == "training" else source.get("stripped")

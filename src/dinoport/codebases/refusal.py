@@ -16,15 +16,16 @@ WITHOUT_NORM = (
 )
 
 NOT_PART = "is not part of this model"
-LAST_NORM = {f"{norm}.{leaf} is missing" for norm in ("norm", "norms.3") for leaf in ("weight", "bias")}
-"""Of a ViT, and of a ConvNeXt, which has two names for it."""
+LAST_NORM = {f"norm.{leaf} is missing" for leaf in ("weight", "bias")}
+OF_CONVNEXT = LAST_NORM | {line.replace("norm", "norms.3") for line in LAST_NORM}
+"""Which has two names for it."""
 
 
 def cause_of(lines: Collection[str]) -> str:
     """The likely cause of these faults, where they are of one kind."""
     if all(line.endswith(NOT_PART) for line in lines):
         return ADDED
-    return WITHOUT_NORM if lines and {*lines} <= LAST_NORM and "norm.weight is missing" in lines else CUT
+    return WITHOUT_NORM if {*lines} in (LAST_NORM, OF_CONVNEXT) else CUT
 
 
 def refusal(where: str, family: Family, label: str | None, problems: Iterable[Problem]) -> PlanError:

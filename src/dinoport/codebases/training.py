@@ -95,7 +95,7 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write the file, and the config where the trainer has one. Raises FolderError where the disk refuses."""
     from dinoport.files.json_file import write_text
 
-    start: Start = target.start  # type: ignore[assignment]  # each target of this module has one
+    start = _start_of(target)
     if start.file:
         weights = [write_torch_file(order.folder / start.file, order.steps, keys=start.keys, on_bytes=order.on_bytes)]
     else:
@@ -104,6 +104,13 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
         names = {name: keys[0][0] for name, keys in start.keys.items()}
         weights = write_distributed(order.folder, order.steps, names, on_bytes=order.on_bytes)
     return [*weights, *([write_text(order.folder / START, config_text(start))] if start.config else [])]
+
+
+def _start_of(target: Target) -> Start:
+    """The start that each target of this module has. Raises TypeError for another module's."""
+    if target.start is None:
+        raise TypeError(f"{target.form} is not a start for training")
+    return target.start
 
 
 def config_text(start: Start) -> str:
@@ -141,5 +148,4 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     """The command that trains on from the folder."""
     from dinoport.shown.text import as_word
 
-    start: Start = target.start  # type: ignore[assignment]  # as above
-    return tuple(line.replace("FOLDER", as_word(str(Path(folder).absolute()))) for line in start.use)
+    return tuple(line.replace("FOLDER", as_word(str(Path(folder).absolute()))) for line in _start_of(target).use)

@@ -1,6 +1,6 @@
 """A graph computed in float64 by PyTorch: one function for each operator, and nothing of the file is run.
 
-Imported only to verify. Every float is a float64, whatever the file says; casts between floats round nothing.
+Imported only to verify. Every float is a float64, whatever the file says.
 """
 
 from collections import ChainMap, Counter
@@ -100,6 +100,7 @@ class Evaluation:
 
     Those named in `meant` are read as these values, in float64: what they were before they were rounded. `watch` hears
     of every value of the outermost graph, by its name. `work` is how many products and elements may be computed.
+    With `rounding`, a cast to fewer bits than float32 rounds, as a runtime's does; without it no cast of floats does.
     """
 
     export: Export
@@ -107,6 +108,7 @@ class Evaluation:
     kept: Collection[str] = ()
     meant: Mapping[str, Array] = field(default_factory=dict)
     work: int = MAX_WORK
+    rounding: bool = True
     spent: int = 0
 
     def run(self, inputs: Mapping[str, Any], watch: Callable[[str, Any], None] = lambda name, value: None) -> list[Any]:
@@ -151,7 +153,7 @@ class Evaluation:
         if function is None:
             raise UnshownError(f"the operator {node.title} is not known")
         try:
-            result = function(Call(node, given, self.export.opset, self.healing.read, self._spend))
+            result = function(Call(node, given, self.export.opset, self.healing.read, self._spend, self.rounding))
             made = result if isinstance(result, tuple) else (result,)
             self._spend(PRODUCTS_A_VALUE * sum(each.numel() for each in made))
         except UnknownOperatorError as error:
@@ -200,7 +202,7 @@ class Evaluation:
             return values[name]
         if name in graph.constants:
             return self._read(name, graph.constants[name])
-        raise BrokenGraphError(f"{name} was not computed")
+        raise UnshownError(f"what the graph calls {name}, a further output of an operator, is not known")
 
     def _read(self, name: str, tensor: TensorRef) -> Any:
         """A tensor of the file: floats as float64, and a single number as it was meant."""

@@ -60,12 +60,16 @@ class _Reader:
 
     def export(self) -> Export:
         """ModelProto."""
-        model = self.wire.whole.message(2, 3, 7, 8)
+        model = self.wire.whole.message(2, 3, 7, 8, 25)
         graphs, producer = model.runs(7), (model.text(2), model.text(3))
         opsets = {opset.text(1): opset.whole(2) for opset in (each.message(1, 2) for each in model.runs(8))}
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
         graph = self._graph(graphs[0], (), 1)
+        for function in (each.message(1, 10) for each in model.runs(25)):
+            if function.text(10) in OWN_DOMAINS:
+                found = f"a function {short_text(function.text(1))} in the place of the standard's operator"
+                raise self.wire.broken(found, "functions in a domain of their own")
         named = " ".join(text for text in producer if text and is_name(text))
         opset = next((opsets[domain] for domain in reversed(opsets) if domain in OWN_DOMAINS), 0)
         return Export(self.source.where, graph, opset, named)
@@ -134,12 +138,14 @@ class _Reader:
         """AttributeProto: one of its values, by the type that it says."""
         fields = message.message(*range(1, 10), 20)
         kind = fields.whole(20)
+        if kind == 0:
+            raise self.wire.broken(f"the attribute {short_text(fields.text(1))} without a type", "its type")
         found: Attribute | None = None
-        if kind == 1 and fields.floats(2):
-            found = fields.floats(2)[-1]
-        elif kind == 2 and 3 in fields.numbers:
+        if kind == 1:  # some writers leave out a number that is zero
+            found = [0.0, *fields.floats(2)][-1]
+        elif kind == 2:
             found = signed(fields.whole(3))
-        elif kind == 3 and fields.run(4):
+        elif kind == 3:
             found = fields.text(4)
         elif kind == 4 and (tensor := fields.run(5)):
             found = self.tensors.tensor(tensor)

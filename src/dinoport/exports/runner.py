@@ -29,8 +29,9 @@ class GraphRunner:
     """`ends` are the values that leave the network's blocks, `meant` the folds that tensors of the file are read as.
 
     `table_of` gives the position table that an embedding was made with; None where a network has none. `runtime` runs
-    the file in float32. `kept` are constants that are weights of the model. `uncompared` are outputs that are not
-    the network's, `first` those of the picture that is compared in full.
+    the file in float32. `kept` are constants that are weights of the model. `rounding` is as in Evaluation: a file of
+    rounded weights is compared with the rounded original, and not with what rounds on the way. `uncompared` are not
+    the network's outputs, `first` are those of the picture that is compared in full.
     """
 
     export: Export
@@ -38,6 +39,7 @@ class GraphRunner:
     ends: Mapping[str, str] = field(default_factory=dict)
     meant: Mapping[str, Array] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
+    rounding: bool = True
     table_of: Callable[[Any, Any], Any] | None = None
     runtime: Any = None
     healing: Healing = field(default_factory=Healing)
@@ -109,6 +111,7 @@ class GraphRunner:
             self.kept,
             self.meant if healing is not None else {},
             work_limit(self.architecture, images.shape),
+            self.rounding,
         )
         return evaluation.run({self.export.graph.inputs[0].name: images}, watch)
 

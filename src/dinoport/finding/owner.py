@@ -11,8 +11,8 @@ from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import family_by_report, record_of
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import naming_of
-from dinoport.finding.statements import claim_of
-from dinoport.finding.unwrap import StateDict, training_arguments
+from dinoport.finding.statements import claim_of, training_arguments
+from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import decode
 from dinoport.model import Wishes

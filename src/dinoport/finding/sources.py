@@ -212,7 +212,7 @@ def _fetch(url: str, model: PublishedModel, on_progress: Progress) -> tuple[Path
     target = torch_hub_checkpoints() / file_name(url)
     expected = sha256_prefix(url)
     if target.exists():
-        if expected and not (found := hash_file(target)[1]).startswith(expected):
+        if expected and not (found := hash_file(target, on_progress)[1]).startswith(expected):
             raise wrong_hash(str(target), expected, found)
         if url == model.url:
             _check_size(target, model)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dinoport.codebases.codebase import Reading
 from dinoport.codebases.frameworks import Said
+from dinoport.codebases.mmpretrain.config_text import BLUE_FIRST
 from dinoport.codebases.record import transform_by_report
 from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.errors import CheckpointError, SettingError
+from dinoport.files.names import is_name
 from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.transformers_folder import CONFIG, WEIGHTS, read_json
 from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
-from dinoport.networks.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import IMAGENET_MEAN, Preprocessing
 from dinoport.request import Request
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
@@ -25,16 +32,24 @@ from dinoport.tensor import TensorRef
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
 
-from dinoport.formats.torch.stand_ins import Opaque
-
 
 def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
-    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
-    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
+    """What config.json says of a backbone that lies inside a class of Transformers which is not read here.
+
+    Of weights that were given without their folder too, where nothing in it contradicts them.
+    """
+    if found.naming.codebase != "Transformers":
         return {}
     from dinoport.codebases.transformers.names import stated_in
 
-    return stated_in(checkpoint.config or {}, found.state.tensors)
+    if checkpoint.config is not None:
+        return stated_in(checkpoint.config, found.state.tensors) if class_name_of(checkpoint.config) else {}
+    path = Path(checkpoint.where)
+    if path.name in WEIGHTS:
+        with suppress(CheckpointError, SettingError):
+            said = stated_in(read_json(path.with_name(CONFIG)), found.state.tensors)
+            return {name: Stated(each.value, f"{each.reason} beside it", Origin.CLAIMED) for name, each in said.items()}
+    return {}
 
 
 class SaidTransform(NamedTuple):
@@ -81,6 +96,21 @@ def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
     from dinoport.codebases.timm.config import timm_config
 
     return timm_config(checkpoint.where, checkpoint.config)
+
+
+def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
+    """The `args` that `main_dino.py` stores besides its weights: what of them is a word or a number."""
+    tree = checkpoint.tree
+    args = tree.get("args") if isinstance(tree, dict) else None
+    state = args.state if isinstance(args, Opaque) else args
+    if not isinstance(state, dict):
+        return {}
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str)
+        and (value is None or isinstance(value, (int, float)) or (isinstance(value, str) and is_name(value)))
+    }
 
 
 def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
@@ -143,6 +173,17 @@ def buffered(state: StateDict) -> Mapping[str, Stated]:
     where = f"{of_mean} and {of_std} in the file"
     return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}
 
+
+def from_blue(statistics: Mapping[str, Stated]) -> tuple[str, ...]:
+    """A word on ImageNet's means from blue to red, as Detectron2's and Caffe's models have them."""
+    mean = statistics.get("image_mean")
+    if mean is None or any(abs(own - its) > NEAR for own, its in zip(mean.value, IMAGENET_MEAN[::-1], strict=True)):
+        return ()
+    return (f"{mean.reason} are ImageNet's from blue to red: {BLUE_FIRST}",)
+
+
+NEAR = 0.005
+"""Half of what lies between the means of two channels would be 0.012."""
 
 LABEL_PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
 """Where settings stand in a checkpoint, as keys joined by dots: Lightning's, mmengine's and what people write."""

@@ -164,21 +164,6 @@ def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     return _ranked(checkpoint, found)
 
 
-def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
-    """The `args` that `main_dino.py` stores besides its weights: what of them is a word or a number."""
-    tree = checkpoint.tree
-    args = tree.get("args") if isinstance(tree, dict) else None
-    state = args.state if isinstance(args, Opaque) else args
-    if not isinstance(state, dict):
-        return {}
-    return {
-        key: value
-        for key, value in state.items()
-        if isinstance(key, str)
-        and (value is None or isinstance(value, (int, float)) or (isinstance(value, str) and is_name(value)))
-    }
-
-
 def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, TensorRef]]]:
     """Walk the nested dicts of a checkpoint, each once, without recursion."""
     where = checkpoint.where

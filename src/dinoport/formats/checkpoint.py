@@ -11,6 +11,7 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.distributed.signs import METADATA, SUFFIX
 from dinoport.formats.run_config import RunConfig
 from dinoport.formats.torch.modules import unread_parts
+from dinoport.progress import Progress, silent
 from dinoport.tensor import TensorRef
 
 
@@ -25,7 +26,8 @@ class Checkpoint:
     their source. `remarks` are what a user should know of how it was opened. `gaps` say why other files may hold
     more of it. `in_pieces` says that it was put together from flat pieces: its tensors have no shapes yet, which
     are the network's. `beside` are names of files in a folder that Transformers reads of its own accord. `attributes`
-    are plain ones of a module in memory, by the path of each module in it. `looked_at` says that no file is hashed.
+    are plain ones of a module in memory, by the path of each module in it. `looked_at` says that no file is hashed;
+    else `on_progress` is told how far that is.
     """
 
     where: str
@@ -45,6 +47,7 @@ class Checkpoint:
     beside: tuple[str, ...] = ()
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     looked_at: bool = False
+    on_progress: Progress = silent
 
     @cached_property
     def vouched(self) -> Mapping[str, object]:
@@ -53,7 +56,7 @@ class Checkpoint:
         A trainer that writes over a file leaves the report beside it, and may write as many bytes. A file that is only
         looked at is taken for the report's by name and size.
         """
-        if self.written and (self.looked_at or _has_its_hashes(Path(self.where), self.written)):
+        if self.written and (self.looked_at or _has_its_hashes(Path(self.where), self.written, self.on_progress)):
             return self.written
         return {}
 
@@ -88,7 +91,7 @@ class Checkpoint:
         self.close()
 
 
-def _has_its_hashes(path: Path, report: Mapping[str, object]) -> bool:
+def _has_its_hashes(path: Path, report: Mapping[str, object], on_progress: Progress) -> bool:
     """Whether a file, or each file of a distributed checkpoint, has the hash that the dinoport.json beside it gives."""
     from dinoport.files.checksums import hash_file
 
@@ -96,4 +99,4 @@ def _has_its_hashes(path: Path, report: Mapping[str, object]) -> bool:
     entries = [each for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)]
     hashes = {str(each.get("name")): each.get("sha256") for each in entries}
     files = [path] if path.is_file() else [each for each in path.iterdir() if each.name.endswith((METADATA, SUFFIX))]
-    return all(hashes.get(each.name) == hash_file(each)[1] for each in files)
+    return all(hashes.get(each.name) == hash_file(each, on_progress)[1] for each in files)

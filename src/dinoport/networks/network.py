@@ -1,7 +1,7 @@
 """What is computed: what every network offers, and where its forward pass stands."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -65,6 +65,7 @@ class Architecture(Protocol):
     """The sizes of one model, and the settings that no shape tells. Frozen dataclasses, one for each network."""
 
     network: ClassVar[Network]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def channels(self) -> int: ...

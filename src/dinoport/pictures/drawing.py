@@ -12,7 +12,7 @@ import numpy as np
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.pictures.images import Components, brightest, heat, png
-from dinoport.pictures.seeing import Seen, holding
+from dinoport.pictures.seeing import Seen
 from dinoport.shown.lines import Printed, entry
 from dinoport.shown.text import counted
 from dinoport.tensor import Array
@@ -170,3 +170,14 @@ def _enlarged(cells: Array, factor: int) -> Array:
     """Every cell as a square of pixels."""
     enlarged: Array = cells.repeat(factor, axis=0).repeat(factor, axis=1)
     return enlarged
+
+
+def holding(attention: Array, mass: float) -> Array:
+    """The fewest patches of one head that hold the share `mass` of its attention, as (rows, columns) of bool."""
+    flat = attention.reshape(-1).astype(np.float64)
+    order = np.argsort(flat)[::-1]
+    held = np.cumsum(flat[order]) / flat.sum()
+    count = int(np.searchsorted(held, mass)) + 1
+    mask = np.zeros(flat.size, dtype=bool)
+    mask[order[:count]] = True
+    return mask.reshape(attention.shape)

@@ -185,17 +185,6 @@ def fitted(picture: Image, size: int, cell: int) -> Array:
     return levels[: rows * cell, : columns * cell]
 
 
-def holding(attention: Array, mass: float) -> Array:
-    """The fewest patches of one head that hold the share `mass` of its attention, as (rows, columns) of bool."""
-    flat = attention.reshape(-1).astype(np.float64)
-    order = np.argsort(flat)[::-1]
-    held = np.cumsum(flat[order]) / flat.sum()
-    count = int(np.searchsorted(held, mass)) + 1
-    mask = np.zeros(flat.size, dtype=bool)
-    mask[order[:count]] = True
-    return mask.reshape(attention.shape)
-
-
 def refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:
     if not config:
         raise SettingError(

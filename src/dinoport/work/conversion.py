@@ -12,7 +12,7 @@ import numpy as np
 
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
-from dinoport.codebases.transformers.forms import is_pooler
+from dinoport.codebases.transformers.poolers import is_pooler
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Provenance
 from dinoport.finding.sources import Located

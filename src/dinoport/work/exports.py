@@ -125,7 +125,7 @@ def _proofs(conversion: Conversion, export: Export, graph: Path, checks: Checks)
     config = conversion.checkpoint.config or {}
     rule = own_interpolation(class_name_of(config)) if is_known_class(config) else None
     if rule is not None and model.architecture.positions:  # of a folder, its class says how a table is resampled
-        model = replace(model, architecture=replace(model.architecture, interpolation=rule))  # type: ignore[type-var]  # each architecture is a dataclass
+        model = replace(model, architecture=replace(model.architecture, interpolation=rule))
     side = Side(model)
     exported = Exported(
         export=export,

@@ -15,6 +15,7 @@ from dinoport.files.output_file import WrittenFile
 from dinoport.finding.sources import IMAGENET
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, REPORT
+from dinoport.progress import Progress, silent
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.request import Request
 from dinoport.work.conversion import Conversion
@@ -79,7 +80,7 @@ def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) 
             yield Broken(file.name, f"{file.name} is in the folder, and {REPORT} does not list it")
 
 
-def broken_entry(path: Path, entry: Mapping[str, Any] | None) -> Iterator[Broken]:
+def broken_entry(path: Path, entry: Mapping[str, Any] | None, on_progress: Progress = silent) -> Iterator[Broken]:
     """What one file of `entries_of` is not."""
     if entry is None:
         yield Broken("", f"{REPORT} names a file that cannot be in the folder")
@@ -90,7 +91,7 @@ def broken_entry(path: Path, entry: Mapping[str, Any] | None) -> Iterator[Broken
         if not (path / name).exists():
             yield Broken(name, f"{name} is missing", missing=True)
             return
-        size_bytes, sha256 = hash_file(path / name)
+        size_bytes, sha256 = hash_file(path / name, on_progress)
     except CheckpointError as error:
         yield Broken("", error.what)
         return

@@ -24,6 +24,7 @@ from dinoport.formats.transformers_folder import (
     REPORT,
     WEIGHTS,
 )
+from dinoport.progress import Progress
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.shown.calls import FOLDER, SOURCE, call, runnable
@@ -106,20 +107,20 @@ class Parcel:
         return [name for name in (*whole, PROCESSOR) if name in there and name not in names]
 
 
-def packed(folder: Path, name: str, asked: Publication) -> Parcel:
+def packed(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Parcel:
     """Everything that is sent, held against the folder's report.
 
     Raises NotProvenError where something is not as it was proven, SettingError for a folder without a report.
     """
     try:
-        return _packed(folder, name, asked)
+        return _packed(folder, name, asked, on_progress)
     except (KeyError, TypeError, AttributeError) as error:  # of a report that somebody else sealed
         raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
 
 
-def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
+def _packed(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Parcel:
     report = _sound_report(folder)
-    problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
+    problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry, on_progress)]
     if problems:
         raise _changed(folder, problems)
     listed = {str(entry["name"]): entry for entry in entries_of(report) if entry}

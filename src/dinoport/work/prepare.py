@@ -50,7 +50,7 @@ def prepare(
         located = source
         if not isinstance(located, Located):
             located = locate(located, on_progress, look=look, head=request.head)
-        checkpoint = opened or files.enter_context(located.open(on_progress))
+        checkpoint = opened or replace(files.enter_context(located.open(on_progress)), on_progress=on_progress)
         refuse_unused(checkpoint, request, claimed)
         head, of_head = None, None
         if request.head is not None:

@@ -12,8 +12,8 @@ from dinoport.codebases.names import Names
 from dinoport.codebases.record import record_of
 from dinoport.codebases.start import Start, tensors_in
 from dinoport.codebases.training import loads
-from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
-from dinoport.codebases.transformers.reading import without_own_pooler
+from dinoport.codebases.transformers.forms import is_known_class, table_of
+from dinoport.codebases.transformers.poolers import is_pooler, without_own_pooler
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.memory import total_bytes
@@ -159,8 +159,8 @@ def decoded_target(
     `stated` is what a file says otherwise than the source: it is run by its own word.
     """
     form, pooler, writing = conversion.target.form, conversion.target.pooler, conversion.writing
-    if conversion.target.start is not None:
-        return _start(conversion, written, folder)
+    if (start := conversion.target.start) is not None:
+        return _start(conversion, start, written, folder)
     if written.config is None:
         model = replace(conversion.model, decoding=_decoded_file(conversion, written), title=conversion.target.title)
         return Side(computing_as(model, stated))
@@ -197,15 +197,14 @@ def _names(rule: Rule) -> set[str]:
     return {target.template for target in rule.targets if target}
 
 
-def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
+def _start(conversion: Conversion, start: Start, written: Checkpoint, folder: Path) -> Side:
     """A start for training: its table is the one way to name its tensors, wherever in the file they stand."""
-    start: Start = conversion.target.start  # type: ignore[assignment]  # it was asked for
     tensors, problems = tensors_in(start, written.tree)
     decoding = decode(tensors, conversion.target.rules)
     decoding = replace(decoding, problems=(*problems, *decoding.problems))
     architecture = conversion.model.architecture
     if conversion.baked:
-        architecture = replace(architecture, image_size=conversion.target.image_size)  # type: ignore[type-var]  # each architecture is a dataclass
+        architecture = replace(architecture, image_size=conversion.target.image_size)
     model = replace(conversion.model, decoding=decoding, architecture=architecture, title=conversion.target.title)
     beside = (folder if folder.is_dir() else folder.parent) / START
     return Side(model, loads=lambda: loads(start, written.tree, beside))

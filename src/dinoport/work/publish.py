@@ -58,7 +58,7 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
     repository = Repository(name, asked.token, sends=True)
     _check(asked)
     on_progress(READING, 0, 0)
-    parcel = packed(folder, name, asked)
+    parcel = packed(folder, name, asked, on_progress)
     on_progress(SENDING, 0, 0)
     if asked.create_pr:
         return _propose(Sending(repository, parcel, asked, repository.user()))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dinoport.errors import SettingError, UsageError, printable
+from dinoport.exports.place import exported_at
 from dinoport.files.address import local_folder
 from dinoport.files.byte_sources import refuse_absent
 from dinoport.files.json_text import parse_object
@@ -34,17 +35,17 @@ def standing_of(place: str | Path, request: Request, checks: Checks, on_progress
     on_progress(READING, 0, 0)
     if is_at_hub(place):
         return _at_hub(hub_folder(str(place), on_progress))
-    return _here(local_folder(place))
+    return _here(local_folder(place), on_progress)
 
 
-def _here(folder: Path) -> Standing:
+def _here(folder: Path, on_progress: Progress) -> Standing:
     path = folder / REPORT
     refuse_absent(folder)
     if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
         raise _no_report(str(folder), what_is_missing(folder))
     text = path.read_bytes()
     report = _parsed(text)
-    broken = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
+    broken = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry, on_progress)]
     names = [each.name for each in folder.iterdir()]
     return _standing(str(folder), text, report, [*broken, *_unlisted(report, names)])
 
@@ -116,8 +117,9 @@ def _parsed(text: bytes) -> dict[str, object]:
 
 
 def _no_report(where: str, lacks: str) -> SettingError:
+    is_source = Path(where).is_file() and exported_at(Path(where)) is None
     return SettingError(
         f"{where} cannot be verified without its source: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
-        next_step=runnable("verify", *((where, FOLDER) if Path(where).is_file() else (SOURCE, where))),
+        next_step=runnable("verify", *((where, FOLDER) if is_source else (SOURCE, where))),
     )

@@ -52,7 +52,7 @@ def computing_as(model: Model, stated: Sequence[Setting[Any]]) -> Model:
     """The model with these settings in its architecture: as the code that wrote the file would run it."""
     values = {COMPUTED_WITH[each.name]: each.value for each in stated if each.name in COMPUTED_WITH}
     known = {name: value for name, value in values.items() if hasattr(model.architecture, name)}
-    return replace(model, architecture=replace(model.architecture, **known)) if known else model  # type: ignore[type-var]  # each architecture is a dataclass
+    return replace(model, architecture=replace(model.architecture, **known)) if known else model
 
 
 def contradictions(source: Model, target: Model, stated: Sequence[Setting[Any]], name: str) -> Iterator[str]:

@@ -1,17 +1,27 @@
 """Read DINO's ResNet-50: its names are torchvision's, its sizes fixed."""
 
+from collections.abc import Callable, Mapping
+
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
-from dinoport.codebases.drops import CENTER, COUNT, OF_DINO, with_frozen_norms
+from dinoport.codebases.drops import CENTER, COUNT, OF_DINO, uncounted, with_frozen_norms
 from dinoport.codebases.shapes import required
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.model import Family, Origin, Setting, fixed
+from dinoport.mapping.rule import Rule
+from dinoport.model import Family, Origin, Setting, Wishes, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.resnet.architecture import ResNet
+from dinoport.tensor import Shape
 
 written = with_frozen_norms
+
+
+def counted_or_frozen(rules: tuple[Rule, ...]) -> Callable[[Mapping[str, Shape], Wishes], tuple[Rule, ...]]:
+    """The table of other names, for norms that are frozen too."""
+    return lambda shapes, wishes: (*rules, *uncounted(shapes, ResNet().unused))
+
 
 FIXED = {"stride": "in the 3×3", "dilation": "none", "BatchNorm eps": 1e-5}
 """What torchvision's ResNet-50 computes with, and no tensor shows."""

@@ -62,7 +62,7 @@ OPTIONS: Mapping[str, StartOption] = {
 def start(model: Model, request: Request, image_size: int, config: RunConfig | None) -> Start:
     """The start of a DINOv2, with names for the block chunks of a config."""
     refuse_ranks(request, "each process of dinov2's training loads the same file")
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the trainer is chosen by the family
+    vit = model.architecture_as(ViT)
     names = backbone_names(vit)
     said = config.number("student.block_chunks") if config else None
     chunks = int(said) if said is not None and 0 < said <= vit.depth else 0

@@ -161,14 +161,18 @@ def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read
 
 
 def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[float]:
-    """The config's norm layer; else that of the models that have the same parts: released, or trained by default."""
+    """The config's norm layer; else that of the models that have the same parts: released, or trained by default.
+
+    A model that was distilled from a released one may have that one's norms and other parts (LightlyTrain).
+    """
     own = EPS.get(text(evidence, "student.norm_layer") or "")
     if own is not None and evidence.config is not None:
         return eps_setting(evidence.wishes, own, Origin.INFERRED, f"student.norm_layer in {evidence.config.name}")
     if registers == RELEASED_REGISTERS and like_released:
         return eps_setting(evidence.wishes, 1e-5, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     reason = "as in DINOv3's default training config; released models have 4 registers and no key bias"
-    return eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, reason)
+    found = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, reason)
+    return replace(found, doubted=True) if found.reason == reason else found
 
 
 def _eps_warnings(evidence: Evidence) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from dinoport.codebases.peft.adapter import Adapter
-from dinoport.codebases.transformers.names import POOLER
+from dinoport.codebases.transformers.poolers import OWN_POOLER
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
@@ -70,7 +70,7 @@ def without_pooler(model: Model, adapter: Adapter) -> tuple[Model, Adapter]:
     saved = {name: each for name, each in adapter.saved.items() if not name.startswith(f"{DENSE}.")}
     halves = [half for layer, pair in adapter.pairs.items() if layer not in pairs for half in pair[:2]]
     gone = [*halves, *(each for name, each in adapter.saved.items() if name not in saved)]
-    aside = [Dropped(each.name, each.dtype, each.shape, POOLER) for each in gone]
+    aside = [Dropped(each.name, each.dtype, each.shape, OWN_POOLER) for each in gone]
     decoding = replace(model.decoding, aside=(*model.decoding.aside, *aside))
     return replace(model, decoding=decoding), replace(adapter, pairs=pairs, saved=saved)
 

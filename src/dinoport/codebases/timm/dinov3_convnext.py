@@ -31,7 +31,7 @@ RULES: tuple[Rule, ...] = (
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """Timm's ConvNeXt for DINOv3's, which norms the pooled vector alone: that is the original's CLS token."""
-    network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    network = model.architecture_as(ConvNeXt)
     size = input_size(request, network.image_size, 1)
     eps = None if network.layer_norm_eps == CONVNEXT[0].eps else network.layer_norm_eps
     wanted = {**shown(network), "norm_eps": eps}

@@ -28,7 +28,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
     Raises UnknownModelError for a classifier or an eps that timm does not have.
     """
-    vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(RotaryViT)
     refuse_head(model)
     refuse_eps(model, vit.layer_norm_eps, (builders.DINOV3[0].eps, builders.EVA02.eps))
     size = input_size(request, vit.image_size, vit.patch_size)

@@ -14,7 +14,7 @@ from dinoport.request import Request
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """Timm's ResNet, with its classifier if it has one. Raises UnknownModelError for another kind of bottleneck."""
-    network: ResNet = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    network = model.architecture_as(ResNet)
     refuse_head(model)
     if not network.stride_in_3x3:
         raise refuse(model, "this stride", "the stride in the first 1×1 convolution of a block")

@@ -36,7 +36,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
     Raises UnknownModelError for a classifier or an eps that timm does not have.
     """
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(ViT)
     if not vit.cls_token or vit.distillation_token or vit.pooled_norm:
         raise UnknownModelError(
             f"{model.where} cannot be written for timm: {with_article(model.family.title)} has other tokens, or "

@@ -37,4 +37,4 @@ CLASSIFIER = "heads.head"
 
 VIT = Names(vit, OF_VIT, classifier=CLASSIFIER)
 
-SEQUENTIAL = Names(resnet, OF_CHILDREN)
+SEQUENTIAL = Names(resnet, resnet.counted_or_frozen(OF_CHILDREN))

@@ -90,7 +90,7 @@ def scaled_fields(vit: ViT, size: int) -> dict[str, object]:
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(ViT)
     size = input_size(request, vit.image_size, vit.patch_size)
     form = _asked_for(vit, request.class_name or "")
     registers, classes = with_registers(form), vit.classifier.classes if vit.classifier else None

@@ -29,7 +29,7 @@ NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    network = model.architecture_as(ConvNeXt)
     size = input_size(request, network.image_size, 1)
     config: dict[str, object] = {
         "architectures": ["DINOv3ConvNextModel"],

@@ -64,7 +64,7 @@ UNUSED = "a norm for the local crops of training; evaluation never uses it"
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(RotaryViT)
     if vit.classifier:
         raise UnknownModelError(
             f"{model.where} cannot be converted with a linear head",

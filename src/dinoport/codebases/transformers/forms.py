@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from dinoport.codebases.target import Target, assumed_rule
-from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, FIELDS, MODEL_TYPE, OUTPUTS
+from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, MODEL_TYPE
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
@@ -234,17 +234,6 @@ def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, ob
         "id2label": {str(index): names[index] for index in range(classes)},
         "label2id": {names[index]: index for index in range(classes)},
     }
-
-
-def has_pooler(class_name: str) -> bool:
-    """Whether a class has a pooler that can be left out: what its config says of one moves outputs."""
-    said = FIELDS[class_name].get("pooler_act")
-    return said is not None and said.role == OUTPUTS
-
-
-def is_pooler(name: str) -> bool:
-    """Whether a tensor of a folder is a part of its pooler."""
-    return name.startswith("pooler.")
 
 
 def own_interpolation(class_name: str) -> Interpolation | None:

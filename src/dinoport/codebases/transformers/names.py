@@ -17,6 +17,7 @@ from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
 from dinoport.codebases.transformers.class_fields import SAME_ACTIVATION
 from dinoport.codebases.transformers.in_memory import LAYERS, as_held
+from dinoport.codebases.transformers.poolers import OWN_POOLER
 from dinoport.codebases.transformers.signs import INNER, PATCHES, ROTARY_PATCHES
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
@@ -33,12 +34,11 @@ from dinoport.tensor import Shape, TensorRef
 TABLE = "embeddings.position_embeddings.weight"
 """EoMT's: of patches alone, and without the leading axis."""
 
-POOLER = "Transformers' pooler, a layer on top of the CLS token: no part of the backbone"
 EOMT = "a part of EoMT; no class of a backbone has a place for it"
 
 # fmt: off
 BESIDE: tuple[Rule, ...] = (
-    drop("pooler.dense.{p}",                     because=POOLER),
+    drop("pooler.dense.{p}",                     because=OWN_POOLER),
     drop("query.weight",                         because=EOMT),
     drop("attn_mask_probs",                      because=EOMT),
     drop("criterion.empty_weight",               because=EOMT),

@@ -73,4 +73,4 @@ DINOV3 = Names(dinov3, _dinov3, stated=lambda evidence: DINOV3_SAYS, drops=BESID
 
 CONVNEXT = Names(dinov3_convnext, _convnext)
 
-RESNET = Names(dino_resnet, of_resnet.RULES)
+RESNET = Names(dino_resnet, dino_resnet.counted_or_frozen(of_resnet.RULES))

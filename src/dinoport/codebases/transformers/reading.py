@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-import numpy as np
-
 from dinoport.codebases.attribution import Told, tell
 from dinoport.codebases.catalogue import UNTOLD, naming_named, naming_of, relatives
 from dinoport.codebases.clues import Clues
-from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.record import classifier_in, losses, record_of, unlike_original
+from dinoport.codebases.codebase import Evidence, Naming, Reading
+from dinoport.codebases.record import classifier_in, losses, made_with, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
@@ -24,21 +22,14 @@ from dinoport.codebases.transformers.class_fields import (
     classifies,
 )
 from dinoport.codebases.transformers.config_fields import compare_config, filled
-from dinoport.codebases.transformers.forms import (
-    CLASSES,
-    WITHOUT_NORM,
-    class_name_of,
-    has_pooler,
-    is_pooler,
-    table_of,
-    target_of,
-)
-from dinoport.codebases.transformers.names import POOLER
+from dinoport.codebases.transformers.forms import CLASSES, WITHOUT_NORM, class_name_of, table_of, target_of
+from dinoport.codebases.transformers.poolers import without_own_pooler
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.codebases.transformers.stated_sizes import refuse_larger
 from dinoport.codebases.transformers.told_class import refuse_absent
 from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
@@ -57,47 +48,23 @@ NORMLESS = "a class of layers without the norm behind the last one, which every 
 HALVES = ("float16", "bfloat16")
 
 
-def read_folder(
-    where: str,
-    config: Mapping[str, object],
-    tensors: Mapping[str, TensorRef],
-    asked: Mapping[str, object] | None = None,
-    stripped: object = None,
-    *,
-    processor: Mapping[str, object] | None = None,
-    published: str | None = None,
-    codebase: str | None = None,
-    weigh_heads: bool = False,
-    features: bool = False,
-) -> Model:
+def read_folder(checkpoint: Checkpoint, request: Request, published: str | None, *, weigh_heads: bool) -> Model:
     """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
 
-    `asked` is what the folder's report says that it was made with, `stripped` what the names of its source wore: they
-    are only told. `processor` is the transform that lies beside it, `published` the family of the published model that
-    it is beyond doubt, `codebase` the user's word. `features` leaves aside what a class holds beyond those. Raises
-    UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
+    `published` is the family of the published model that it is beyond doubt. Where another class or target is asked
+    for, what the folder's class holds beyond features is left aside. Raises UnknownModelError for a class that is not
+    read here, PlanError for tensors that do not fit.
     """
+    where, config, tensors = checkpoint.where, checkpoint.config or {}, checkpoint.tensors
     name = class_name_of(config)
-    form = CLASSES.get(name)
-    if form is None:
-        refuse_absent(where, name, tensors)
-        refuse_kind(where, config.get("model_type"))
-        raise UnknownModelError(
-            f"{where} holds a {name or 'model without a class'}, which dinoport does not read",
-            where="config.json: architectures",
-            expected=", ".join(CLASSES),
-            found=name or "no architectures and no known model_type",
-            cause=NORMLESS if name in WITHOUT_NORM else None,
-            next_step=(
-                "give a folder that holds one of these classes",
-                *_vouching(config, tensors),
-            ),
-        )
+    if name not in CLASSES:
+        raise _unread(where, name, config, tensors)
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
     rules, poolers = without_own_pooler(config, tensors, rules)
-    told = _whose(where, config, tensors, usual, rules, published, codebase)
+    told = _whose(where, config, tensors, usual, rules, published, request.codebase)
     code = told.naming.code
+    features = request.class_name not in (None, name) or request.to in ("timm", "training")
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
@@ -106,7 +73,7 @@ def read_folder(
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    said = transform_of(processor, config) if processor is not None else None
+    said = transform_of(checkpoint.processor, config) if checkpoint.processor is not None else None
     transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
     evidence = Evidence(
         where,
@@ -116,19 +83,12 @@ def read_folder(
         weigh_heads=weigh_heads,
         preprocessing=transform,
     )
-    try:
-        reading = code.read(evidence)
-    except PlanError as error:
-        if told.naming.family == usual or _is_damaged(usual, evidence):
-            raise
-        raise _of_another_network(where, name, code.FAMILY) from error
-    if reading.architecture.network.name != form.network:
-        raise _of_another_network(where, name, code.FAMILY)
+    reading = _read(name, told.naming, usual, evidence)
     if reading.problems:
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
-    unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
+    unlike = unlike_original(reading.architecture, record, *made_with(checkpoint, request))
     own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
@@ -141,10 +101,35 @@ def read_folder(
         classifier=classifier,
         labels=_labels(config, reading.architecture.classifier),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken, *_cut(config, name)),
+        remarks=(
+            *checkpoint.remarks,
+            *reading.remarks,
+            *_zeroed(decoding),
+            *unlike,
+            *losses(config),
+            *untaken,
+            *_cut(config, name),
+        ),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
+
+
+def _read(name: str, naming: Naming, usual: str, evidence: Evidence) -> Reading:
+    """The settings of a model of the class `name`. Raises PlanError or UnknownModelError where the tensors do not fit.
+
+    `usual` is the family of the class's own original.
+    """
+    family = naming.code.FAMILY
+    try:
+        reading: Reading = naming.code.read(evidence)
+    except PlanError as error:
+        if naming.family == usual or _is_damaged(usual, evidence):
+            raise
+        raise _of_another_network(evidence.where, name, family) from error
+    if reading.architecture.network.name != CLASSES[name].network:
+        raise _of_another_network(evidence.where, name, family)
+    return reading
 
 
 def _is_damaged(family: str, evidence: Evidence) -> bool:
@@ -153,6 +138,20 @@ def _is_damaged(family: str, evidence: Evidence) -> bool:
         return bool(naming_named(family).code.read(evidence).problems)
     except PlanError:
         return True
+
+
+def _unread(where: str, name: str, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> UnknownModelError:
+    """What is wrong with a class that is not read here. Raises another DinoportError where more is known of it."""
+    refuse_absent(where, name, tensors)
+    refuse_kind(where, config.get("model_type"))
+    return UnknownModelError(
+        f"{where} holds a {name or 'model without a class'}, which dinoport does not read",
+        where="config.json: architectures",
+        expected=", ".join(CLASSES),
+        found=name or "no architectures and no known model_type",
+        cause=NORMLESS if name in WITHOUT_NORM else None,
+        next_step=("give a folder that holds one of these classes", *_vouching(config, tensors)),
+    )
 
 
 def _vouching(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
@@ -223,30 +222,6 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
             cause="a config of another model, or one that was changed",
             next_step="give the folder as it was converted or published",
         )
-
-
-def without_own_pooler(
-    config: Mapping[str, object], tensors: Mapping[str, TensorRef], rules: Sequence[Rule]
-) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-    """The table of a folder, and what of it is left aside: a pooler that computes something of its own."""
-    poolers = [rule for rule in rules if rule.source is None and any(map(is_pooler, rule.names))]
-    if not (has_pooler(class_name_of(config)) and _is_trained(config, tensors, poolers)):
-        return tuple(rules), ()
-    drops = (drop(name, because=POOLER) for rule in poolers for name in rule.names)
-    return tuple(rule for rule in rules if rule not in poolers), tuple(drops)
-
-
-def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], poolers: Sequence[Rule]) -> bool:
-    """Whether a pooler computes something of its own: it is not the identity that a conversion makes."""
-    declared = {name: rule.constant for rule in poolers for name in rule.names}
-    held = {name: tensors[name] for name in declared if name in tensors}
-    if not held or config.get("pooler_act") != "linear":
-        return bool(held)
-    made = {name: constant.tensor(name, held[name].dtype) for name, constant in declared.items() if constant}
-    return any(
-        made[name].shape != tensor.shape or not np.array_equal(made[name].read(), tensor.read())
-        for name, tensor in held.items()
-    )
 
 
 def _more_than_declared(decoding: Decoding) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ RULES: tuple[Rule, ...] = (
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The Transformers class for DINO's ResNet-50, with its classifier if it has one."""
-    network: ResNet = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    network = model.architecture_as(ResNet)
     size = input_size(request, network.image_size, 1)
     classes = network.classifier.classes if network.classifier else None
     name = "ResNetForImageClassification" if classes else "ResNetModel"

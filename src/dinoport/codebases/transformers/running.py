@@ -12,7 +12,8 @@ from typing import Any
 
 from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.transformers.forms import CLASSES, has_pooler
+from dinoport.codebases.transformers.forms import CLASSES
+from dinoport.codebases.transformers.poolers import has_pooler
 from dinoport.progress import Together
 
 KEEPING = "dinoport_keeps_attention"

@@ -5,7 +5,8 @@ from itertools import pairwise
 from math import ceil, isfinite, prod
 
 from dinoport.codebases.transformers.class_fields import FIELDS, KINDS, classifies
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of
+from dinoport.codebases.transformers.poolers import has_pooler
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.shown.text import counted, value_text
 from dinoport.tensor import TensorRef

@@ -37,7 +37,7 @@ CLASS = "Tipsv2VisionModel"
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(ViT)
     size = input_size(request, vit.image_size, vit.patch_size)
     whole = vit.mlp_hidden % vit.width == 0
     config: dict[str, object] = {

@@ -12,9 +12,9 @@ from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target, baked_from, form_of, input_size, position_rule
 from dinoport.codebases.transformers.class_fields import MODEL_TYPE
 from dinoport.codebases.transformers.forms import class_name_of, encoder_fields, label_fields
+from dinoport.codebases.transformers.poolers import pooler_rules
 from dinoport.codebases.transformers.stated_sizes import size_of
-from dinoport.mapping.constants import identity, zeros
-from dinoport.mapping.rule import Rule, copy, make, split_rows
+from dinoport.mapping.rule import Rule, copy, split_rows
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE
 from dinoport.networks.vit.architecture import ViT
@@ -57,7 +57,6 @@ CLASSIFIERS: tuple[Rule, ...] = (
 # fmt: on
 
 POSITIONS = "embeddings.position_embeddings"
-POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
 class ViTClasses(NamedTuple):
@@ -124,7 +123,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
     """The backbone's class, or the one with a classifier for a model that has one: of the kind that computes it, or of
     another that computes the same.
     """
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    vit = model.architecture_as(ViT)
     kind = kind or kind_of(vit)
     size = input_size(request, vit.image_size, vit.patch_size)
     classes = vit.classifier.classes if vit.classifier else None
@@ -172,10 +171,3 @@ def arguments(config: object, images: object) -> dict[str, Any]:
 
 def classifying(kind: ViTClasses, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
     return (*(rule.under(kind.inner) for rule in backbone), *kind.classifiers)
-
-
-def pooler_rules(width: int) -> tuple[Rule, ...]:
-    return (
-        make("pooler.dense.weight", identity(width), because=POOLER),
-        make("pooler.dense.bias", zeros(width), because=POOLER),
-    )

@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.nn import functional
 
-from dinoport.exports.operators.call import TORCH_DTYPES, Call, Results, Tensor, UnknownOperatorError, together
+from dinoport.exports.operators.call import (
+    ROUNDED_DTYPES,
+    TORCH_DTYPES,
+    Call,
+    Results,
+    Tensor,
+    UnknownOperatorError,
+    together,
+)
 
 
 def _single(function: Callable[[Tensor], Tensor]) -> Callable[[Call], Tensor]:
@@ -60,21 +68,20 @@ def _where(call: Call) -> Tensor:
 
 
 def _cast(call: Call) -> Tensor:
-    """Floats stay what they are; a float made whole is cut off, as everywhere."""
+    """A float made whole is cut off, as everywhere."""
     code = call.whole("to", 0)
     if code not in TORCH_DTYPES:
         raise UnknownOperatorError(f"Cast to ONNX's type {code}")
-    return call.tensor(0).to(TORCH_DTYPES[code])
+    tensor = call.tensor(0).to(TORCH_DTYPES[code])
+    return tensor.to(ROUNDED_DTYPES[code]).double() if call.rounding and code in ROUNDED_DTYPES else tensor
 
 
 def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[[Call], Tensor]:
     def computed(call: Call) -> Tensor:
         tensor, axes = call.tensor(0), call.wholes("axes", 1)
-        if not axes:
-            if call.whole("noop_with_empty_axes", 0):
-                return tensor
-            axes = [*range(tensor.dim())]
-        return function(tensor, axes, bool(call.whole("keepdims", 1))) if tensor.dim() else tensor
+        if not tensor.dim() or (not axes and call.whole("noop_with_empty_axes", 0)):
+            return function(tensor.unsqueeze(-1), [-1], False)  # each number by itself: a norm is still one
+        return function(tensor, axes or [*range(tensor.dim())], bool(call.whole("keepdims", 1)))
 
     return computed
 
@@ -83,6 +90,11 @@ def _product(tensor: Tensor, axes: list[int], keep: bool) -> Tensor:
     for axis in sorted((axis % tensor.dim() for axis in axes), reverse=True):
         tensor = tensor.prod(dim=axis, keepdim=keep)
     return tensor
+
+
+def _of_wide(function: Callable[..., Tensor], tensor: Tensor, axes: list[int], keep: bool) -> Tensor:
+    """Of whole numbers too, with what is left cut off."""
+    return function(tensor.double(), dim=axes, keepdim=keep).to(tensor.dtype)
 
 
 def _infinite(call: Call) -> Tensor:
@@ -109,7 +121,7 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "Tanh": _single(torch.tanh),
     "Sigmoid": _single(torch.sigmoid),
     "Relu": _single(torch.relu),
-    "Softplus": _single(functional.softplus),
+    "Softplus": _single(lambda tensor: torch.logaddexp(tensor, torch.zeros_like(tensor))),
     "HardSwish": _single(functional.hardswish),
     "Mish": _single(functional.mish),
     "HardSigmoid": lambda call: torch.clamp(
@@ -144,11 +156,11 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "Where": _where,
     "Cast": _cast,
     "CastLike": lambda call: call.tensor(0).to(call.tensor(1).dtype),
-    "ReduceMean": _reduced(lambda tensor, axes, keep: tensor.mean(dim=axes, keepdim=keep)),
+    "ReduceMean": _reduced(lambda tensor, axes, keep: _of_wide(torch.mean, tensor, axes, keep)),
     "ReduceSum": _reduced(lambda tensor, axes, keep: tensor.sum(dim=axes, keepdim=keep, dtype=tensor.dtype)),
     "ReduceMax": _reduced(lambda tensor, axes, keep: tensor.amax(dim=axes, keepdim=keep)),
     "ReduceMin": _reduced(lambda tensor, axes, keep: tensor.amin(dim=axes, keepdim=keep)),
     "ReduceProd": _reduced(_product),
     "ReduceSumSquare": _reduced(lambda tensor, axes, keep: tensor.square().sum(dim=axes, keepdim=keep)),
-    "ReduceL2": _reduced(lambda tensor, axes, keep: tensor.square().sum(dim=axes, keepdim=keep).sqrt()),
+    "ReduceL2": _reduced(lambda tensor, axes, keep: _of_wide(torch.linalg.vector_norm, tensor, axes, keep)),
 }

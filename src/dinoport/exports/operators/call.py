@@ -25,7 +25,10 @@ TORCH_DTYPES = {
     code: torch.float64 if dtype in FLOAT_DTYPES.values() else getattr(torch, dtype.name)
     for code, dtype in DTYPES.items()
 }
-"""By ONNX's number. Every float is a float64: what a cast would round is not rounded."""
+"""By ONNX's number. Every float is a float64."""
+
+ROUNDED_DTYPES = {10: torch.float16, 16: torch.bfloat16}
+"""What fewer bits than float32's round a number to, by ONNX's number."""
 
 
 class UnknownOperatorError(Exception):
@@ -39,7 +42,8 @@ class UncomputableError(Exception):
 @dataclass(frozen=True)
 class Call:
     """`node` over `inputs`, of which those that are left out are None. `heal` reads a number of the file as it was
-    meant. `spend` is told of products before they are computed, and raises where there are too many.
+    meant. `spend` is told of products before they are computed, and raises where there are too many. `rounding` says
+    whether a cast to fewer bits than float32 rounds.
     """
 
     node: Node
@@ -47,6 +51,7 @@ class Call:
     opset: int
     heal: Callable[[str, float], float]
     spend: Callable[[int], None]
+    rounding: bool
 
     def tensor(self, index: int) -> Tensor:
         """An input that has to be there."""
@@ -74,7 +79,9 @@ class Call:
 
     def text(self, name: str, otherwise: str) -> str:
         value = self.node.attributes.get(name, otherwise)
-        return value if isinstance(value, str) else otherwise
+        if not isinstance(value, str):
+            raise UncomputableError(f"its {name} is not a text")
+        return value
 
     def wholes(self, name: str, index: int | None = None) -> list[int] | None:
         """Whole numbers: an attribute in older versions of an operator, an input in newer ones."""

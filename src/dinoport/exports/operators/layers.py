@@ -94,6 +94,8 @@ def _pooled(call: Call) -> tuple[Tensor, list[int]]:
 def _max_pool(call: Call) -> Tensor:
     tensor, kernel = _pooled(call)
     strides, dilations, pads = window(call, tensor)
+    if any(pads):
+        call.only("ceil_mode", 0, 0)
     padded = _padded(tensor, pads, float("-inf"))
     return functional.max_pool2d(padded, kernel, strides, 0, dilations, bool(call.whole("ceil_mode", 0)))
 
@@ -145,7 +147,9 @@ def resize(call: Call) -> Tensor:
     for place, axis in enumerate(axes):
         length = tensor.shape[axis]
         scale = float(given[place]) if given is not None else (sizes or [])[place] / length
-        wanted = (sizes or [])[place] if given is None else int(length * scale)
+        wanted = (
+            (sizes or [])[place] if given is None else int(np.float32(length) * np.float32(scale))
+        )  # as runtimes do
         if wanted == length and scale == 1:
             continue
         fitting([*tensor.shape[:axis], wanted, *tensor.shape[axis + 1 :]])
@@ -165,7 +169,7 @@ def _weights(call: Call, length: int, wanted: int, scale: float) -> Tensor:
     first = torch.floor(centres - reach).to(torch.int64)
     count = int(2 * reach) + 2
     weights = torch.zeros(wanted, length, dtype=torch.float64)
-    inside = call.whole("exclude_outside", 0) == 1 or call.whole("antialias", 0) == 1
+    inside = call.whole("exclude_outside", 0) == 1
     for step in range(count + 1):
         neighbours = first + step
         away = ((neighbours - centres) / stretch).abs()
@@ -227,6 +231,7 @@ def _along(call: Call, scale: Tensor, tensor: Tensor) -> Tensor:
 
 def _quantize(call: Call) -> Tensor:
     tensor = call.tensor(0)
+    call.only("output_dtype", 0, 0)
     scale, zero = _along(call, call.tensor(1), tensor), call.given(2)
     dtype = zero.dtype if zero is not None else torch.uint8
     if dtype not in RANGES:

@@ -15,7 +15,12 @@ from dinoport.exports.operators.call import (
     fitting,
 )
 
-MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+PADS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    "edge": lambda places, length: places.clamp(0, length - 1),
+    "reflect": lambda places, length: length - 1 - (length - 1 - places.remainder(max(2 * length - 2, 1))).abs(),
+    "wrap": lambda places, length: places.remainder(length),
+}
+"""Where in an axis the value stands that a place before, in or after it repeats."""
 
 
 def _shape(call: Call) -> Tensor:
@@ -134,6 +139,7 @@ def _range(call: Call) -> Tensor:
     start, stop, step = (call.tensor(index).item() for index in range(3))
     if step == 0 or abs((stop - start) / step) > 1 << 24:
         raise UncomputableError(f"a range from {start} to {stop} by {step}")
+    stop = stop if (stop - start) / step > 0 else start
     return torch.arange(start, stop, step, dtype=call.tensor(0).dtype)
 
 
@@ -150,24 +156,32 @@ def _pad(call: Call) -> Tensor:
     tensor, pads = call.tensor(0), call.wholes("pads", 1) or []
     axes = call.wholes("axes", 3) or [*range(tensor.dim())]
     mode, value = call.text("mode", "constant"), call.given(2)
-    if mode not in MODES:
+    if mode != "constant" and mode not in PADS:
         raise UnknownOperatorError(f"Pad with mode = {mode}")
     around = [[0, 0] for _ in range(tensor.dim())]
     for place, axis in enumerate(axes):
         around[axis] = [pads[place], pads[place + len(axes)]]
     fitting([size + before + after for size, (before, after) in zip(tensor.shape, around, strict=True)])
-    if not any(map(any, around)):
-        return tensor
-    flat = [pad for pair in reversed(around) for pad in pair]
     if mode == "constant":
-        return functional.pad(tensor, flat, value=float(value) if value is not None else 0.0)
-    return functional.pad(tensor, flat[: 2 * (tensor.dim() - 2)], mode=MODES[mode])
+        flat = [pad for pair in reversed(around) for pad in pair]
+        return functional.pad(tensor, flat, value=value.item() if value is not None else 0) if any(flat) else tensor
+    for axis, (before, after) in enumerate(around):
+        length = tensor.shape[axis]
+        tensor = tensor.index_select(axis, PADS[mode](torch.arange(-before, length + after), length))
+    return tensor
+
+
+def _dropout(call: Call) -> Tensor:
+    training = call.given(2)
+    if training is not None and training.any():
+        raise UnknownOperatorError("Dropout that drops, as in training")
+    return call.tensor(0)
 
 
 def _cumulated(call: Call) -> Tensor:
     call.only("exclusive", 0, 0)
     call.only("reverse", 0, 0)
-    return call.tensor(0).cumsum(int(call.tensor(1)))
+    return call.tensor(0).cumsum(int(call.tensor(1)), dtype=call.tensor(0).dtype)
 
 
 def _triangle(call: Call) -> Tensor:
@@ -178,7 +192,7 @@ def _triangle(call: Call) -> Tensor:
 
 SHAPING: Mapping[str, Callable[[Call], Results]] = {
     "Identity": lambda call: call.tensor(0),
-    "Dropout": lambda call: call.tensor(0),
+    "Dropout": _dropout,
     "Shape": _shape,
     "Size": lambda call: torch.tensor(call.tensor(0).numel(), dtype=torch.int64),
     "Reshape": _reshape,

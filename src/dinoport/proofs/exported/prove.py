@@ -199,6 +199,7 @@ def _runner(exported: Exported, case: Case, contents: Contents, cast: np.dtype[n
         ends=ends_of_blocks(export.graph, placed, order),
         meant={name: fold.values for name, fold in contents.folded.items()},
         kept=frozenset(contents.found),
+        rounding=cast is None,
         table_of=table_of,
         runtime=runtime_of(exported.path, picture.element_type) if picture else None,
         healing=Healing(head_widths(architecture)),
