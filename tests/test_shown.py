@@ -153,7 +153,7 @@ def test_a_command_to_copy_takes_it_as_one_word(text: str) -> None:
     """As a message shows it, which escapes what is not plain: bash and zsh read that back."""
     word = shown(as_word(text))
     done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
-    assert os.fsdecode(done.stdout) == ("./" if text.startswith("-") else "") + text
+    assert os.fsdecode(done.stdout) == ("./" if text.startswith(("-", "~")) else "") + text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -167,7 +167,7 @@ def test_a_call_that_is_proposed_is_python_and_the_command_line_shows_the_comman
     command = as_options(said)
     assert command == shown(command)
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
-    place = ("./" if text.startswith("-") else "") + text
+    place = ("./" if text.startswith(("-", "~")) else "") + text
     words = ["dinoport", "convert", place, "FOLDER", "--prefix", text, "--num-heads", "2", "--force"]
     assert os.fsdecode(done.stdout).split("\0")[:-1] == words
 
