@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.computation import is_merged
