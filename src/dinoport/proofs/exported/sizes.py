@@ -65,8 +65,9 @@ def sizes_of(picture: Input, architecture: Architecture, image_size: int) -> Siz
     if isinstance(rows, str) and rows == columns:  # one name for both: squares alone
         others = [(larger, larger), (smaller, smaller)]
     kept = tuple(dict.fromkeys(size for size in others if size != main))
-    any_number = not isinstance(batch, int)
-    return Sizes(main, kept, ANY_NUMBER if any_number else batch, any_number)
+    if isinstance(batch, int):
+        return Sizes(main, kept, batch)
+    return Sizes(main, kept, ANY_NUMBER, any_number=True)
 
 
 def sizes_of_tables(constants: Mapping[str, TensorRef], architecture: Architecture) -> Iterator[Size]:
