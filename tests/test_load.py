@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import dinoport
-from dinoport.errors import MissingPackageError, NotProvenError, UsageError
+from dinoport.errors import FolderError, MissingPackageError, NotProvenError, UsageError
 from dinoport.work import load as loading
 from tests import tiny
 
@@ -42,11 +43,29 @@ def test_the_second_time_nothing_is_converted(
 ) -> None:
     first = dinoport.load(source, tiny.REQUEST).folder
     capsys.readouterr()
-    monkeypatch.setattr("dinoport.api.convert", lambda *given, **more: pytest.fail("it was converted again"))
+    monkeypatch.setattr(loading, "convert_place", lambda *given, **more: pytest.fail("it was converted again"))
     again = dinoport.load(source, tiny.REQUEST)
     assert again.folder == first
     assert capsys.readouterr().err == ""
     assert type(again.model).__name__ == "ViTModel"
+
+
+def test_a_cache_that_takes_no_file_gives_out_what_is_there_and_says_what_is_wrong(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is mounted to be read alone, where not even a lock can be written."""
+    import filelock
+
+    def refuse(self: object, timeout: float | None = None) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    first = dinoport.load(source, tiny.REQUEST).folder
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert dinoport.load(source, tiny.REQUEST).folder == first
+    other = shutil.copy(source, tmp_path / "other.pth")
+    with pytest.raises(FolderError, match="read-only file system") as refused:
+        dinoport.load(other, tiny.REQUEST)
+    assert refused.value.next_step
 
 
 @pytest.mark.parametrize("change", ["bytes", "time", "request", "level", "version", "place"])

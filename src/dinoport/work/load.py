@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,13 @@ def loaded(
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
     folder = own_cache() / "models" / _key(source, request, checks.level, on_progress)
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with alone(folder, lambda: on_progress("waiting for another run that makes this model", 0, 0)):
+    if folder.exists() and not recheck:  # it got its name when it was whole; the cache may be one to read alone
+        return Loaded(folder)
+    with ExitStack() as held:
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            waiting = "waiting for another run that makes this model"
+            held.enter_context(alone(folder, lambda: on_progress(waiting, 0, 0)))
         if not folder.exists():
             convert_place(source, folder, request, checks, on_progress)
             found = Loaded(folder)
