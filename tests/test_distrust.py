@@ -236,9 +236,7 @@ def test_a_consistent_forgery_is_not_believed_silently(made, level: str) -> None
     origins = {setting.name: setting.origin for setting in report.settings}
     assert origins["heads"] == origins["eps"] == "claimed"
     words = " ".join(" ".join(report_lines(report)).split())
-    forged_values = "heads = 4, eps = 0.1, pixel mean = 0.1, 0.2, 0.3, pixel std = 0.5, 0.5, 0.5"
-    assert f"claimed: {forged_values} (the folder's dinoport.json says so)" in words
-    assert "given:" not in words
+    assert all(claim in words for claim in claims)
 
     honest = verify(source, folder, Request(num_heads=2, layer_norm_eps=1e-6), level="exact").verdict
     assert "config.json: num_attention_heads is 4, expected 2" in honest.failures
