@@ -5,6 +5,7 @@ tensors contradict is not.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dinoport.codebases.hyper_parameters import (
@@ -18,6 +19,7 @@ from dinoport.codebases.hyper_parameters import (
 from dinoport.codebases.mmpretrain.config_text import config_text
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
+from dinoport.tensor import TensorRef
 
 
 class Said(NamedTuple):
@@ -168,7 +170,8 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     A key that does not mean a model by its name may speak of another part: the verdict names what is taken from it.
     """
     own = {key: each for key, each in tree.items() if key in CONFIGS or (type(key) is str and not OF_OTHERS.match(key))}
-    saying = {key: each for key, each in own.items() if hyper_parameters(each).says}
+    distinct = {id(each): key for key, each in reversed(own.items()) if not isinstance(each, TensorRef)}
+    saying = {key: own[key] for key in islice(distinct.values(), MAX_KEPT) if hyper_parameters(own[key]).says}
     if not saying:
         found = hyper_parameters({key: each for key, each in tree.items() if type(each) in (int, float)}, "own keys")
         return found.as_doubted() if found.says else None
@@ -176,6 +179,9 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     found = hyper_parameters(saying, "configs") if more else hyper_parameters(saying[key], key)
     return found if saying.keys() <= {*CONFIGS} else found.as_doubted()
 
+
+MAX_KEPT = 100
+"""How many things beside its tensors a file is looked through for a config."""
 
 CONFIGS = (
     *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),
