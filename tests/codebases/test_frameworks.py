@@ -60,6 +60,12 @@ def test_statistics_are_stored(framework: str, tmp_path) -> None:
     ("arch='huge', img_size=64", "heads", "16", "arch in meta.cfg of mmengine"),
     ("arch=dict(num_heads=4), act_cfg=dict(type='GELU'), qk_scale=None", "heads", "4",
      "num_heads in meta.cfg of mmengine"),
+    ("norm_cfg=dict(eps=1E-5, type='LN')", "eps", "1e-05", "norm_cfg in meta.cfg of mmengine"),
+    ("patch_cfg=dict(norm_cfg=dict(type='LN')),\n  norm_cfg={'type': 'LN', 'eps': .001}", "eps", "0.001",
+     "norm_cfg in meta.cfg of mmengine"),
+    ("patch_cfg=dict(act_cfg=dict(type='ReLU')), num_heads=4", "heads", "4", "num_heads in meta.cfg of mmengine"),
+    ("num_heads=1, qk_scale=0.125", "heads", "1", "num_heads in meta.cfg of mmengine"),
+    ("num_heads=4, layer_cfgs=dict(qk_scale=.25)", "heads", "4", "num_heads in meta.cfg of mmengine"),
 ])  # fmt: skip
 def test_a_config_of_openmmlab_says_eps_and_heads_by_name(said, setting, value, reason, tmp_path) -> None:
     """Width / 64 and 1e-6 were assumed once, beside a file that says otherwise."""
@@ -74,7 +80,9 @@ def test_a_config_of_openmmlab_says_eps_and_heads_by_name(said, setting, value, 
 
 @pytest.mark.parametrize(("said", "found"), [
     ("act_cfg=dict(type='QuickGELU')", "act_cfg QuickGELU"), ("'act_cfg': {'type': 'ReLU'}", "act_cfg ReLU"),
-    ("layer_cfgs=dict(qk_scale=0.5)", "qk_scale 0.5"),
+    ("layer_cfgs=dict(qk_scale=0.5)", "qk_scale 0.5"), ("qk_scale=.5", "qk_scale .5"),
+    ("qk_scale=-0.125", "qk_scale -0.125"),
+    ("layer_cfgs=[dict(act_cfg={'type': 'ReLU'})]", "act_cfg ReLU"),
 ])  # fmt: skip
 def test_a_config_of_openmmlab_that_computes_otherwise_is_refused(said: str, found: str, tmp_path) -> None:
     text = f"model = dict(backbone=dict(num_heads=1, {said}))"
@@ -83,6 +91,27 @@ def test_a_config_of_openmmlab_that_computes_otherwise_is_refused(said: str, fou
     with pytest.raises(SettingError, match=r"describes another model in its meta\.cfg\n") as caught:
         plan(tmp_path / "last.pth", num_heads=1)
     assert caught.value.found == found
+
+
+@pytest.mark.parametrize("text", [
+    *(f"backbone=dict(norm_cfg=dict(type='LN', eps={eps}))" for eps in ("5", "0", "1.2.3", "EPS", "{[]: 1}", "'a")),
+    "encoder=dict(num_heads=1), decode_head=dict(norm_cfg=dict(type='LN', eps=1e-3), act_cfg=dict(type='ReLU'))",
+    "backbone=dict(patch_cfg=dict(norm_cfg=dict(type='LN', eps=1e-3)))",
+    "data_preprocessor=dict(mean=[1.2.3, 4, 5], std=[01, 2, 3])",
+])  # fmt: skip
+def test_what_a_config_of_openmmlab_does_not_say_of_its_backbone_is_not_taken(text: str, tmp_path) -> None:
+    meta = {"mmengine_version": "1", "cfg": f"model = dict({text})"}
+    torch.save({"state_dict": state("backbone."), "meta": meta}, tmp_path / "last.pth")
+    found = {each.name: each for each in plan(tmp_path / "last.pth").settings}
+    assert (found["eps"].value, found["eps"].origin) == ("1e-06", "assumed")
+    assert "pixel mean" not in found or found["pixel mean"].origin == "assumed"
+
+
+@pytest.mark.parametrize("beside", [True, 5, None, {"a": 1}, torch.tensor(0.9)], ids=repr)
+@pytest.mark.parametrize("meta", [{}, SAYING["mmengine"]], ids=["own", "mmengine"])
+def test_what_is_only_called_a_cls_token_breaks_nothing(beside: object, meta: dict[str, Any], tmp_path) -> None:
+    torch.save({"model": state(), "state_dict": {"ema_cls_token": beside}, **meta}, tmp_path / "run.pth")
+    assert plan(tmp_path / "run.pth").class_name == "ViTModel"
 
 
 @pytest.mark.parametrize(

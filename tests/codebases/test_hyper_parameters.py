@@ -61,7 +61,7 @@ def test_a_config_of_omegaconf() -> None:
 @pytest.mark.parametrize("given", [
     {"heads": 4}, {"num_heads": True}, {"num_heads": "4"}, {"num_heads": 4.0}, {"decoder": HEADS},
     {"text_model": HEADS}, {"neck": {"inner": HEADS}}, {"optimizer": {"eps": 1e-8, "num_heads": 4}},
-    [HEADS], None, "num_heads=4",
+    [HEADS], None, "num_heads=4", {"layer_norm_eps": "1.2.3e-5"}, {"layer_norm_eps": ".e-5"},
 ])  # fmt: skip
 def test_what_may_be_another_s_is_not_taken(given, tmp_path: Path) -> None:
     found = {each.name: each.origin for each in planned(tmp_path, given).settings}

@@ -126,7 +126,7 @@ def test_a_config_of_this_machine_is_not_beside_an_address(tmp_path: Path, monke
         beside = Path(url).with_name("config.json")
         beside.parent.mkdir(parents=True)
         shutil.copy("config.json", beside)
-        with pytest.raises(SettingError, match="the number of attention heads of .* is not known"):
+        with pytest.raises(SettingError, match=r"the number of attention heads of .* is not known"):
             convert(url, tmp_path / "out", level="exact")
 
 

@@ -42,7 +42,7 @@ SIZES: Mapping[str, tuple[str, ...]] = {
 OF_PICTURES = ("image_size",)
 """A size that a training's pictures may have, whatever the model's table is for."""
 
-TEXT_OF_EPS = re.compile(r"[0-9.]{1,20}e-[0-9]{1,2}", re.IGNORECASE)
+TEXT_OF_EPS = re.compile(r"([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})e-[0-9]{1,2}", re.IGNORECASE)
 
 UNSEEN = ("qk_norm", "use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_normalization")
 """What users call norms of queries and keys. No network here has them, and one without weights shows in no tensor."""
@@ -175,7 +175,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
         own = {name: (value, f"{path}{spelled}") for name, (value, spelled) in _sizes(values).items()}
         others = own if not path else others
         sizes = own | sizes if said else sizes
-        eps = _number("layer_norm_eps", values.get("eps"))
+        eps = number("layer_norm_eps", values.get("eps"))
         if eps and values.keys() & OF_AN_OPTIMIZER and all(name != "layer_norm_eps" for name, _ in said):
             untaken.append(f"{path}eps {eps:g} in {where} was not taken: it may be the optimizer's")
     one = {name: next(iter(values.items())) for name, values in found.items() if len(values) == 1}
@@ -237,7 +237,7 @@ def _settings(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, str]]
     for name, names in SETTINGS.items():
         more = ONLY_OF_A_MODEL.get(name, ()) if is_model else ()
         for each in (*names, *more):
-            if (value := _number(name, values.get(each))) is not None:
+            if (value := number(name, values.get(each))) is not None:
                 yield name, (value, each)
 
 
@@ -253,7 +253,7 @@ def _sizes(values: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _number(name: str, value: object) -> int | float | None:
+def number(name: str, value: object) -> int | float | None:
     """A value that the setting can have; of an eps a text too, as YAML 1.1 takes `1e-5` for one."""
     if name == "layer_norm_eps" and isinstance(value, str) and TEXT_OF_EPS.fullmatch(value):
         value = float(value)
