@@ -170,7 +170,10 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     A key that does not mean a model by its name may speak of another part: the verdict names what is taken from it.
     """
     own = {key: each for key, each in tree.items() if key in CONFIGS or (type(key) is str and not OF_OTHERS.match(key))}
-    distinct = {id(each): key for key, each in reversed(own.items()) if not isinstance(each, TensorRef)}
+    distinct: dict[int, str] = {}
+    for key, each in own.items():
+        if not isinstance(each, TensorRef):
+            distinct.setdefault(id(each), key)
     saying = {key: own[key] for key in islice(distinct.values(), MAX_KEPT) if hyper_parameters(own[key]).says}
     if not saying:
         found = hyper_parameters({key: each for key, each in tree.items() if type(each) in (int, float)}, "own keys")
@@ -181,7 +184,7 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 
 MAX_KEPT = 100
-"""How many things beside its tensors a file is looked through for a config."""
+"""How many things that are no tensors a file is looked through for a config."""
 
 CONFIGS = (
     *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),
