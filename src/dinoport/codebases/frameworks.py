@@ -184,7 +184,7 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 
 MAX_KEPT = 100
-"""How many things that are no tensors a file is looked through for a config."""
+"""How many keys of a file, those of tensors left out, are looked through for a config."""
 
 CONFIGS = (
     *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),
