@@ -12,6 +12,7 @@ import pytest
 from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError
 from dinoport.finding.sources import locate
+from dinoport.formats import run_folder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import checkpoint_within
 from dinoport.formats.torch.writer import write_torch_file
@@ -160,12 +161,59 @@ def test_a_folder_with_a_model_of_other_sizes_is_not_taken_for_one_training(
             assert "another/model.pth" in checkpoint.remarks[0]
         return
     assert as_options(error_text(CheckpointError, lambda: locate(tmp_path).open())).replace(str(tmp_path), "RUNS") == (
-        "RUNS holds 2 checkpoints, of models of different sizes\n"
+        "RUNS holds checkpoints of models of different sizes\n"
         "  expected: one, or its path\n"
         "  try: dinoport convert RUNS/teacher_checkpoint.pth FOLDER\n"
         "       dinoport convert RUNS/another/model.pth FOLDER\n"
         "       all of them: dinoport fleet OUT RUNS/teacher_checkpoint.pth RUNS/another/model.pth"
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "commands"),
+    [
+        ([f"r{number}/model.pth" for number in range(9)], ["*/*.pth", "*.pth"]),
+        ([*(f"r{number}/model.pth" for number in range(9)), "r0/optimizer.pth"], None),
+        (["a/model.pth", "b/model.pth"], None),
+    ],
+)
+@pytest.mark.parametrize("is_distributed", [False, True])
+def test_the_fleet_of_models_of_different_sizes_takes_each_of_them(tmp_path, others, commands, is_distributed) -> None:
+    """Those too that were not compared, because there are many, or that are of one size with the one that was taken."""
+    runs = tmp_path / "my [runs]"
+    taken = write_folder(runs / "9", tensors()) if is_distributed else small(runs / "teacher_checkpoint.pth", 8, 1)
+    for index, path in enumerate(others):
+        small(runs / path, 16 if index % 2 else 8, 1)
+    models = [path for path in others if "optimizer" not in path]
+    with pytest.raises(CheckpointError, match="holds checkpoints of models of different sizes") as caught:
+        locate(runs).open()
+    *each, everything = caught.value.next_step
+    assert len(each) == min(len(models) + 1, 7)
+    assert each[6:] == [f"… {len(models) - 5} more"][: len(each[6:])]
+    given = shlex.split(as_options(everything).removeprefix("all of them: dinoport fleet OUT "))
+    if commands and not is_distributed:
+        assert given == [str(Path(escape(str(runs)), pattern)) for pattern in commands]
+    assert sorted(path for source in given for path in expanded(source)) == sorted(
+        map(str, [taken, *(runs / path for path in models)])
+    )
+
+
+def test_a_data_set_beside_runs_is_not_listed_to_its_end(tmp_path, monkeypatch) -> None:
+    for path in ("a/checkpoint.pth", "b/checkpoint.pth"):
+        put(tmp_path / path)
+    (tmp_path / "data").mkdir()
+    for number in range(50):
+        (tmp_path / f"data/{number}.jpg").touch()
+    monkeypatch.setattr(run_folder, "MAX_NAMES", 20)
+    listed = []
+    entries = run_folder._entries
+    monkeypatch.setattr(
+        run_folder, "_entries", lambda folders: (listed.append(each) or each for each in entries(folders))
+    )
+    assert run_folder.commands_below(tmp_path) == ()
+    assert len(listed) == 3 + 21
+    monkeypatch.setattr(run_folder, "MAX_NAMES", 52)
+    assert len(run_folder.commands_below(tmp_path)) == 2
 
 
 def test_a_folder_without_any(tmp_path) -> None:

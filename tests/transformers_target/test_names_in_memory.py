@@ -1,5 +1,6 @@
 """A model of Transformers in anybody's file, under its names in memory, becomes what its class saves itself."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dinoport.errors import SettingError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula
 from tests.error_text import error_text
+from tests.http_server import Site, serving
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -113,6 +115,19 @@ def test_weights_without_their_folder_take_what_the_config_beside_them_says(name
         assert error_text(SettingError, lambda: convert(source, tmp_path / "no", level="exact")).startswith(
             f"the number of attention heads of {source} is not known"
         )
+
+
+def test_a_config_of_this_machine_is_not_beside_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a path, an address would lose one of its two slashes."""
+    made("vit").save_pretrained(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with serving(Site({"model.safetensors": (tmp_path / "model.safetensors").read_bytes()})) as site:
+        url = site.url("model.safetensors")
+        beside = Path(url).with_name("config.json")
+        beside.parent.mkdir(parents=True)
+        shutil.copy("config.json", beside)
+        with pytest.raises(SettingError, match=r"the number of attention heads of .* is not known"):
+            convert(url, tmp_path / "out", level="exact")
 
 
 def said_by(report: Any) -> set[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ tensors contradict is not.
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dinoport.codebases.hyper_parameters import (
@@ -19,6 +20,7 @@ from dinoport.codebases.hyper_parameters import (
 from dinoport.codebases.mmpretrain.config_text import config_text
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
+from dinoport.tensor import TensorRef
 
 
 class Said(NamedTuple):
@@ -177,7 +179,11 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     A key that does not mean a model by its name may speak of another part: the verdict names what is taken from it.
     """
     own = {key: each for key, each in tree.items() if type(key) is str and not OF_OTHERS.match(key.lower())}
-    saying = {key: each for key, each in own.items() if hyper_parameters(each).says}
+    distinct: dict[int, str] = {}
+    for key, each in own.items():
+        if not isinstance(each, TensorRef):
+            distinct.setdefault(id(each), key)
+    saying = {key: own[key] for key in islice(distinct.values(), MAX_KEPT) if hyper_parameters(own[key]).says}
     if not saying:
         found = hyper_parameters({key: each for key, each in tree.items() if type(each) in (int, float)}, "own keys")
         return replace(found.as_doubted(), is_elsewhere=True) if found.says else None
@@ -187,6 +193,9 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
         return found
     return replace(found.as_doubted(), is_elsewhere=not saying.keys() & {*CONFIGS})
 
+
+MAX_KEPT = 100
+"""How many keys of a file, those of tensors left out, are looked through for a config."""
 
 CONFIGS = (
     *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),

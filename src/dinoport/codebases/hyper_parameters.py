@@ -211,8 +211,9 @@ def statistics_in(given: object) -> Mapping[str, Any]:
 
 
 def _parts(given: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each part that may be the backbone's, with the keys that lead to it."""
+    """Each part that may be the backbone's, once, with the keys that lead to it."""
     pending: list[tuple[tuple[str, ...], object]] = [((), given)]
+    seen = {id(given)}
     for _ in range(MAX_PARTS):
         if not pending:
             return
@@ -223,8 +224,11 @@ def _parts(given: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
         own = {name: _plain(value) for name, value in values.items() if isinstance(name, str)}
         yield "".join(f"{key}." for key in keys), own
         if len(keys) < MAX_DEPTH:
-            pending += [((*keys, name), each) for name, each in own.items()
-                        if isinstance(each, Mapping) and not OF_OTHERS.fullmatch(name.lower())]  # fmt: skip
+            for name, each in own.items():
+                known = id(values[name])  # what `_plain` makes of it may be gone, and its id another's
+                if isinstance(each, Mapping) and known not in seen and not OF_OTHERS.fullmatch(name.lower()):
+                    seen.add(known)
+                    pending.append(((*keys, name), each))
 
 
 def _plain(node: object) -> object:

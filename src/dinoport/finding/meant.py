@@ -8,7 +8,7 @@ from dinoport.errors import DinoportError
 from dinoport.files.byte_sources import closed_on_error
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import holds_one_checkpoint, open_checkpoint
-from dinoport.formats.run_folder import MAX_LISTED, SeveralError, also_within
+from dinoport.formats.run_folder import MAX_LISTED, SeveralError, also_within, fleet_of
 from dinoport.tensor import Shape
 
 RESAMPLED = "pos_embed"
@@ -33,16 +33,16 @@ def _refuse_unrelated(folder: Path, chosen: Checkpoint) -> None:
     """Raise SeveralError where a folder holds models of other sizes than the one that was taken of it, or of another
     network. Checkpoints of one training have the same sizes.
     """
-    taken = Path(chosen.sources[0].where)
-    others = also_within(folder, [taken])[:MAX_LISTED]
+    taken = Path(chosen.where)
+    others = also_within(folder, [taken])
     own = _sizes(chosen) if others else {}
     unlike: list[Path] = []
-    for path in others if own else ():
+    for path in others[:MAX_LISTED] if own else ():
         with suppress(DinoportError), open_checkpoint(path) as checkpoint:
             unlike += [path] if _differ(own, _sizes(checkpoint)) else []
     if unlike:
-        found = [taken, *unlike]
-        raise SeveralError(f"{folder} holds {len(found)} checkpoints, of models of different sizes", found, *found)
+        found = list(dict.fromkeys([taken, *unlike, *others]))
+        raise SeveralError(f"{folder} holds checkpoints of models of different sizes", found, *fleet_of(folder, found))
 
 
 def _sizes(checkpoint: Checkpoint) -> Mapping[str, Shape]:

@@ -26,6 +26,7 @@ from dinoport.model import CLAIM, UNHASHED, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import IMAGENET_MEAN, Preprocessing
 from dinoport.request import Request
+from dinoport.shown.address import is_address
 from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
@@ -45,7 +46,7 @@ def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, State
     if checkpoint.config is not None:
         return stated_in(checkpoint.config, found.state.tensors) if class_name_of(checkpoint.config) else {}
     path = Path(checkpoint.where)
-    if path.name in WEIGHTS:
+    if path.name in WEIGHTS and not is_address(checkpoint.where):
         with suppress(CheckpointError, SettingError):
             said = stated_in(read_json(path.with_name(CONFIG)), found.state.tensors)
             return {name: Stated(each.value, f"{each.reason} beside it", Origin.CLAIMED) for name, each in said.items()}

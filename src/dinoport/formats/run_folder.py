@@ -1,10 +1,12 @@
 """The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
 
+import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from glob import escape, glob
+from itertools import islice
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
@@ -140,12 +142,21 @@ def commands_below(folder: Path) -> tuple[str, ...]:
     return f"all of them: {everything}", f"one of them: {_asking('convert', found[0], FOLDER, path=found[0])}"
 
 
+def fleet_of(folder: Path, found: Sequence[Path]) -> Sequence[Path]:
+    """What a fleet is given to take these: each of a few; of many, patterns that match them and nothing else."""
+    depths = ((len(path.relative_to(folder).parts), path.suffix) for path in found)
+    patterns = sorted({Path(escape(str(folder)), *["*"] * (depth - 1), f"*{suffix}") for depth, suffix in depths})
+    matching = {Path(each) for pattern in patterns for each in glob(str(pattern))}  # noqa: PTH207  # as the fleet will
+    return patterns if len(found) > MAX_LISTED and matching == {*found} else found
+
+
 def _below(folder: Path) -> list[Path]:
     """The checkpoints of the runs in a folder, on the first level that holds any; none among too many names."""
     level, names = [folder], 0
     for _ in range(LEVELS):
-        level = [each for path in level for each in path.glob("*") if each.is_dir()]
-        names += sum(1 for path in level for _ in path.glob("*"))
+        level = [Path(each) for each in _entries(level) if not each.is_file(follow_symlinks=False)]
+        level = [path for path in level if path.is_dir()]
+        names += sum(1 for _ in islice(_entries(level), MAX_NAMES + 1 - names))
         if names > MAX_NAMES:
             break
         found: list[Path] = []
@@ -155,6 +166,13 @@ def _below(folder: Path) -> list[Path]:
         if found:
             return sorted(found)
     return []
+
+
+def _entries(folders: Sequence[Path]) -> Iterator[os.DirEntry[str]]:
+    """What lies in folders, one after the other; nothing of one that cannot be listed."""
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            yield from entries
 
 
 def checkpoints_within(folder: Path) -> list[Path]:
