@@ -193,6 +193,15 @@ def test_a_folder_of_another_resnet_is_refused_in_one_sentence(tmp_path) -> None
     assert raised.value.found == f"{first} of (64, 64, 3, 3)"
 
 
+@pytest.mark.parametrize(("lead", "more"), [("backbone.", {}), ("backbone.", RESNET.tensors()), ("", RESNET.tensors())])
+def test_another_resnet_beside_a_vit_in_one_state_dict_refuses_nothing(lead: str, more, tmp_path) -> None:
+    deeper = more | {"layer1.0.conv1.weight": (64, 64, 3, 3), "layer3.6.conv1.weight": (2, 2)}
+    names = {f"{lead}{name}": shape for name, shape in VIT.tensors().items()}
+    names |= {f"cnn.{name}": shape for name, shape in deeper.items()}
+    torch.save({name: torch.zeros(shape) for name, shape in names.items()}, tmp_path / "both.pth")
+    assert api.plan(tmp_path / "both.pth").class_name == "ViTModel"
+
+
 def test_the_message(tmp_path) -> None:
     path = tmp_path / "model.pth"
     shapes = VIT_NAMES | BIASES

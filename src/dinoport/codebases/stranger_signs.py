@@ -116,13 +116,20 @@ def biases_in_stages(shapes: Shapes) -> str | None:
 
 
 def is_other_resnet(shapes: Shapes) -> str | None:
-    """A block more than a ResNet-50 has, a first layer of other sizes, or attention in a block."""
-    deeper = named(shapes, "layer3.6.conv1.weight", "stages.2.layers.6.layer.0.convolution.weight")
-    first = named(shapes, "layer1.0.conv1.weight", "stages.0.layers.0.layer.0.convolution.weight")
+    """A block more than a ResNet-50 has, a first layer of other sizes, or attention in a block.
+
+    One below another name may stand beside a model that is read.
+    """
+    deeper, first = (next((name for name in names if name in shapes), None) for names in (DEEPER, FIRST))
     if first is None or deeper:
         return deeper
     other = shapes[first] != (64, 64, 1, 1)
     return f"{first} of {shape_text(shapes[first])}" if other else named(shapes, "layer1.0.se.fc1.weight")
+
+
+OF_STAGES = ("encoder.stages", "resnet.encoder.stages", "stages")
+DEEPER = ("layer3.6.conv1.weight", *(f"{each}.2.layers.6.layer.0.convolution.weight" for each in OF_STAGES))
+FIRST = ("layer1.0.conv1.weight", *(f"{each}.0.layers.0.layer.0.convolution.weight" for each in OF_STAGES))
 
 
 def strides_elsewhere(shapes: Shapes) -> str | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
+from dinoport.codebases.stranger_signs import is_other_resnet
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.finding.bare_names import BY_SHAPES, anchor_of
 from dinoport.finding.faults import faults, incomplete, refuse_without_one
@@ -65,7 +66,8 @@ def choose(
     _refuse_changed(where, chosen)
     known: list[StateDict] = []
     for state in chosen:
-        is_known = naming_of(state) is not None
+        is_beside = state.is_inner and is_other_resnet(state.shapes) is not None
+        is_known = naming_of(state) is not None and not is_beside
         if is_known and not known:
             refuse_stranger(where, state.label, state.shapes, named=naming is not None)
         if naming is not None:
