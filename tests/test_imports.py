@@ -88,7 +88,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
     assert within(names, "networks.vit", "networks.rotary_vit", "networks.resnet", "networks.convnext") == {
         "dinoport.networks.vit.architecture"
     }
-    form = {"card", "class_fields", "forms", "processor", "signs", "stated_sizes", "vit", "writing"}
+    form = {"card", "class_fields", "forms", "poolers", "processor", "signs", "stated_sizes", "vit", "writing"}
     assert {name.rpartition(".")[2] for name in within(names, "codebases.transformers")} == {*form, "processor_fields"}
     assert within(names, "proofs") == {"dinoport.proofs.verdict"}
     assert not within(names, "writing", "pictures")

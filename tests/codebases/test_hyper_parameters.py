@@ -232,8 +232,28 @@ def test_what_lies_under_any_other_key_is_read_and_named(beside: dict[str, Any],
     torch.save({"model": state("vit"), **beside}, tmp_path / "run.pth")
     report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact")
     assert [each for each in report.verdict.named if each.startswith("heads = 4 (")], report.verdict
-    torch.save({"model": state("vit"), "optimizer": HEADS, "head_args": HEADS}, tmp_path / "run.pth")
-    assert {each.name: each.origin for each in plan(tmp_path / "run.pth").settings}["heads"] == "assumed"
+
+
+@pytest.mark.parametrize(
+    "key", ["optimizer", "head_args", "Decoder_cfg", "LOSS", "detector", "classifier", "metadata2"]
+)
+def test_keys_of_other_parts_are_told_whatever_their_case(key: str, tmp_path: Path) -> None:
+    torch.save({"model": state("vit"), key: {**HEADS, "layer_norm_eps": 1e-3}}, tmp_path / "run.pth")
+    found = {each.name: each.origin for each in plan(tmp_path / "run.pth").settings}
+    assert {found["heads"], found["eps"]} == {"inferred" if key == "metadata2" else "assumed"}
+
+
+@pytest.mark.parametrize(("beside", "said"), [
+    ({"args": argparse.Namespace(num_heads=8, embed_dim=256, norm_eps=1e-3)}, "embed_dim 256 in args"),
+    ({"num_heads": 4, "depth": 7}, "depth 7 in own keys"),
+    ({"opts": {"a": {**HEADS, "depth": 7}}}, "a.depth 7 in opts"),
+])  # fmt: skip
+def test_what_lies_elsewhere_and_describes_another_model_is_not_taken(beside, said: str, tmp_path: Path) -> None:
+    torch.save({"model": state("vit"), **beside}, tmp_path / "run.pth")
+    report = plan(tmp_path / "run.pth")
+    found = {each.name: (each.value, each.origin) for each in report.settings}
+    assert (found["heads"], found["eps"]) == (("1", "assumed"), ("1e-06", "assumed"))
+    assert any(each.startswith(f"{said} is not this model's") for each in report.remarks)
 
 
 @pytest.mark.parametrize(("config", "said"), [
@@ -258,6 +278,9 @@ def test_several_configs_are_read_as_one(tmp_path: Path) -> None:
         found = {each.name: each for each in plan(tmp_path / "run.pth").settings}["heads"]
         return found.value, found.reason
 
+    for more in ("cfg", "metadata", "args"):
+        with pytest.raises(SettingError, match="says two numbers of heads in its configs\n"):
+            heads(config=HEADS, **{more: {"num_heads": 8}})
     assert heads(config={"norm_eps": 1e-6}, model_config=HEADS) == ("4", "model_config.num_heads in configs")
     with pytest.raises(SettingError, match="says two numbers of heads in its configs\n") as caught:
         heads(config=HEADS, model_config={"num_heads": 8})

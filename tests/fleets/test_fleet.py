@@ -276,7 +276,7 @@ def test_a_folder_made_with_no_options_says_so() -> None:
     with pytest.raises(DinoportError) as refused:
         one_job._refuse_other({"level": "exact"}, asked, Path("there"), report)
     assert refused.value.found == "a folder that was made with no options"
-    words = "made with --image-mean 0.5,0.25,0.125 --allow-nonfinite, and "
+    words = "made with --image-mean 0.5,0.25,0.125 --allow-nonfinite; the verdict "
     assert str(refused.value.expected).startswith(words)
 
 

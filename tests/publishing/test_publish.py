@@ -17,6 +17,7 @@ from dinoport import api
 from dinoport.errors import HubError, NotProvenError, SettingError
 from dinoport.files.remote.repository import Repository
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
+from dinoport.progress import silent
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.work.parcel import Publication, packed
 from tests import tiny
@@ -225,7 +226,7 @@ def test_no_folder_is_published_however_its_name_is_quoted(
     place = (tmp_path if is_absolute else Path()) / name
     place.mkdir()
     api.convert(tiny.write(place / "checkpoint.pth"), place / "out", tiny.REQUEST, level="exact", to=to)
-    for file in packed(place / "out", "owner/model", Publication()).files:
+    for file in packed(place / "out", "owner/model", Publication(), silent).files:
         content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
         assert b"ulrike" not in content, file.name
         assert tmp_path.name.encode() not in content, file.name

@@ -5,6 +5,8 @@ tensors contradict is not.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dinoport.codebases.hyper_parameters import (
@@ -18,6 +20,7 @@ from dinoport.codebases.hyper_parameters import (
 from dinoport.codebases.mmpretrain.config_text import config_text
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
+from dinoport.tensor import TensorRef
 
 
 class Said(NamedTuple):
@@ -31,6 +34,14 @@ class Said(NamedTuple):
     users: HyperParameters | None = None
     strides: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def fitting(self, architecture: object) -> "Said":
+        """The same, without what a user's training says elsewhere of another model than this."""
+        users = self.users.fitting(architecture) if self.users else None
+        if users is None or self.users is None or users.stated == self.users.stated:
+            return self
+        own = {name: each for name, each in self.stated.items() if self.users.stated.get(name) is not each}
+        return self._replace(stated=own, users=users)
 
     def refuse_strides(self, where: str, family: str) -> None:
         """Raise UnknownModelError for a ResNet that only has the names of torchvision's."""
@@ -167,15 +178,24 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
 
     A key that does not mean a model by its name may speak of another part: the verdict names what is taken from it.
     """
-    own = {key: each for key, each in tree.items() if key in CONFIGS or (type(key) is str and not OF_OTHERS.match(key))}
-    saying = {key: each for key, each in own.items() if hyper_parameters(each).says}
+    own = {key: each for key, each in tree.items() if type(key) is str and not OF_OTHERS.match(key.lower())}
+    distinct: dict[int, str] = {}
+    for key, each in own.items():
+        if not isinstance(each, TensorRef):
+            distinct.setdefault(id(each), key)
+    saying = {key: own[key] for key in islice(distinct.values(), MAX_KEPT) if hyper_parameters(own[key]).says}
     if not saying:
         found = hyper_parameters({key: each for key, each in tree.items() if type(each) in (int, float)}, "own keys")
-        return found.as_doubted() if found.says else None
+        return replace(found.as_doubted(), is_elsewhere=True) if found.says else None
     key, *more = saying
     found = hyper_parameters(saying, "configs") if more else hyper_parameters(saying[key], key)
-    return found if saying.keys() <= {*CONFIGS} else found.as_doubted()
+    if saying.keys() <= {*CONFIGS}:
+        return found
+    return replace(found.as_doubted(), is_elsewhere=not saying.keys() & {*CONFIGS})
 
+
+MAX_KEPT = 100
+"""How many keys of a file, those of tensors left out, are looked through for a config."""
 
 CONFIGS = (
     *("config", "cfg", "hparams", "hyper_parameters", "hyperparameters", "metadata"),

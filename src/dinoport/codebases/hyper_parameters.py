@@ -64,8 +64,8 @@ UNHELD = {"rope_theta": (Origin.INFERRED, True)}
 """What no tensor confirms, so that the verdict's first line names it: another network's part may have said it."""
 
 OF_OTHERS = re.compile(
-    r".*(optim|sched|loss|criterion|decoder|predictor|text|lang|llm|neck|head|project|augment|transform|data|train"
-    r"|callback|logger|adapter|probe|discriminator|fusion).*"
+    r".*(optim|sched|loss|criterion|decoder|predictor|text|lang|llm|neck|head|project|augment|transform|(?<!meta)data|train"
+    r"|callback|logger|adapter|probe|discriminator|fusion|detect|classif).*"
 )
 """Parts whose values are not a backbone's."""
 
@@ -74,7 +74,8 @@ OF_OTHERS = re.compile(
 class HyperParameters:
     """`stated` are settings by the field of a request; `several` what says two values of one field, in words. `sizes`
     come from the parts that state a setting, `others` from the outermost part; `untaken` is for the report. `unseen` is
-    what they say that no tensor shows, and no network here computes; `sides` are those of pictures.
+    what they say that no tensor shows, and no network here computes; `sides` are those of pictures; `is_elsewhere`
+    says that their key does not mean a model by its name.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class HyperParameters:
     where: str = WHERE
     unseen: tuple[str, ...] = ()
     sides: tuple[tuple[object, str], ...] = ()
+    is_elsewhere: bool = False
 
     @property
     def says(self) -> bool:
@@ -102,6 +104,17 @@ class HyperParameters:
         several = {name: said for name, said in self.several.items() if name not in stated}
         asked = own.keys() - {"rope_theta"}  # which no option gives, to get past a refusal
         return replace(self, stated=own, several=several, sizes=self.sizes if asked else {})
+
+    def unlike(self, architecture: object) -> tuple[str, str] | None:
+        """A size that the tensors contradict, and what they have."""
+        found = ((f"{spelled} {value}", f"{own}, as the tensors have it")
+                 for name, (value, spelled) in self.sizes.items()
+                 if name not in OF_PICTURES and (own := getattr(architecture, name, value)) != value)  # fmt: skip
+        return next(found, None)
+
+    def fitting(self, architecture: object) -> HyperParameters:
+        """The same; with nothing to take where they lie elsewhere and describe another model."""
+        return replace(self, stated={}, several={}) if self.is_elsewhere and self.unlike(architecture) else self
 
     def refuse_unlike(self, where: str, architecture: object, read: int | None, *, assumed: bool) -> None:
         """Raise SettingError where they say two numbers of heads, or describe another model than the tensors.
@@ -123,11 +136,8 @@ class HyperParameters:
             )
         if assumed and (said := self.several.get("num_heads")):
             raise self._unlike(where, "says two numbers of heads", said, "one number for the backbone")
-        for name, (value, spelled) in self.sizes.items():
-            if name not in OF_PICTURES and (own := getattr(architecture, name, value)) != value:
-                raise self._unlike(
-                    where, "describes another model", f"{spelled} {value}", f"{own}, as the tensors have it"
-                )
+        if unlike := self.unlike(architecture):
+            raise self._unlike(where, "describes another model", *unlike)
         if "num_heads" in self.stated and read not in (None, heads):
             said = f"{self.stated['num_heads'].reason.removesuffix(f' in {self.where}')} {heads}"
             raise self._unlike(where, "says another number of heads than the weights show", said, counted(read, "head"))
@@ -201,8 +211,9 @@ def statistics_in(given: object) -> Mapping[str, Any]:
 
 
 def _parts(given: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each part that may be the backbone's, with the keys that lead to it."""
+    """Each part that may be the backbone's, once, with the keys that lead to it."""
     pending: list[tuple[tuple[str, ...], object]] = [((), given)]
+    seen = {id(given)}
     for _ in range(MAX_PARTS):
         if not pending:
             return
@@ -213,8 +224,11 @@ def _parts(given: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
         own = {name: _plain(value) for name, value in values.items() if isinstance(name, str)}
         yield "".join(f"{key}." for key in keys), own
         if len(keys) < MAX_DEPTH:
-            pending += [((*keys, name), each) for name, each in own.items()
-                        if isinstance(each, Mapping) and not OF_OTHERS.fullmatch(name.lower())]  # fmt: skip
+            for name, each in own.items():
+                known = id(values[name])  # what `_plain` makes of it may be gone, and its id another's
+                if isinstance(each, Mapping) and known not in seen and not OF_OTHERS.fullmatch(name.lower()):
+                    seen.add(known)
+                    pending.append(((*keys, name), each))
 
 
 def _plain(node: object) -> object:

@@ -71,6 +71,8 @@ def assembled(grounds: Grounds, *, weigh_heads: bool) -> Model:
     transform = statements.transform_said(checkpoint, timm)
     head, evidence, decoding = _evidence(grounds, place, wishes, classifier, transform.transform)
     reading = _reading(grounds, evidence, weigh_heads=weigh_heads)
+    if (fitting := said.fitting(reading.architecture)) is not said:
+        return assembled(grounds._replace(said=fitting), weigh_heads=weigh_heads)
     if reading.stated:
         return assembled(grounds._replace(stated=reading.stated), weigh_heads=weigh_heads)
     refuse_unseen(where, family, state, attributes, decoding, reading)
@@ -196,7 +198,7 @@ def _reading(grounds: Grounds, evidence: Evidence, *, weigh_heads: bool) -> Read
     users = grounds.said.users.taken(evidence.wishes.stated) if grounds.said.users else None
     weigh_heads = weigh_heads or bool(users and "num_heads" in users.stated)
     reading = read(grounds.found.naming, replace(evidence, weigh_heads=weigh_heads))
-    if users and not reading.stated:
+    if users and not reading.stated and users.fitting(reading.architecture) is users:
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
         users.refuse_unlike(grounds.checkpoint.where, reading.architecture, shown, assumed=assumed)
