@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,20 @@ def test_a_cache_that_takes_no_file_gives_out_what_is_there_and_says_what_is_wro
     with pytest.raises(FolderError, match="read-only file system") as refused:
         dinoport.load(other, tiny.REQUEST)
     assert refused.value.next_step
+
+
+def test_a_folder_that_another_run_compares_is_waited_for(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That run finds it unequal, and removes it."""
+    folder = dinoport.load(source, tiny.REQUEST).folder
+
+    @contextmanager
+    def after_the_other(target: Path, on_waiting: object) -> Iterator[None]:
+        shutil.rmtree(target)
+        yield
+
+    monkeypatch.setattr("dinoport.files.remote.download.alone", after_the_other)
+    assert dinoport.load(source, tiny.REQUEST).folder == folder
+    assert (folder / "dinoport.json").exists()
 
 
 @pytest.mark.parametrize("change", ["bytes", "time", "request", "level", "version", "place"])

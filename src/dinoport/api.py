@@ -40,8 +40,7 @@ def inspect(
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
     `heads=True` reads the number of attention heads from the weights, which takes seconds where the model is large.
-    Raises CheckpointError where the source cannot be read, and UsageError for options that do not fit a folder of
-    Transformers.
+    Raises CheckpointError for an unreadable source, UsageError for options that do not fit a folder of Transformers.
     """
     request, _ = asked_for(request, None, asked)
     from dinoport.work.inspect import inspect_place

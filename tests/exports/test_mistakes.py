@@ -11,6 +11,7 @@ import pytest
 from dinoport.api import verify
 from dinoport.exports.graph import Export, Graph, Node
 from dinoport.exports.reading import read_export
+from dinoport.exports.tensors import DTYPES
 from dinoport.proofs.verdict import GATE, WHERE_USED, Word
 from dinoport.report.report import Report
 from dinoport.tensor import Array
@@ -391,34 +392,52 @@ def test_a_graph_that_takes_one_picture_and_claims_any_number_is_compared_with_o
     assert one.verdict.word is Word.EQUAL, one.verdict
 
 
-def by_way_of(code: int, place: int) -> Change:
-    """An input of every product of matrices, 0 or 1, cast to a type of ONNX's and back to float32."""
+def by_way_of(code: int, place: int, like: str = "") -> Change:
+    """An input of every product of matrices, 0 or 1, cast to a type of ONNX's and back to float32.
+
+    By CastLike it is that of a constant, or of a sum of constants.
+    """
 
     def mistaken(export: Export) -> Export:
-        nodes: list[Node] = []
+        small = constant(np.array([1], DTYPES[code]), "constant")
+        nodes = [Node("sum", "Add", "", ("constant", "constant"), ("sum",))] if like == "sum" else []
         for node in export.graph.nodes:
             if node.operator == "MatMul":
                 down, up = f"down {node.name}", f"up {node.name}"
-                nodes.append(Node(down, "Cast", "", (node.inputs[place],), (down,), {"to": code}))
+                cast = Node(down, "Cast", "", (node.inputs[place],), (down,), {"to": code})
+                if like:
+                    cast = replace(cast, operator="CastLike", inputs=(*cast.inputs, like), attributes={})
+                nodes.append(cast)
                 nodes.append(Node(up, "Cast", "", (down,), (up,), {"to": 1}))
                 inputs = [*node.inputs]
                 inputs[place] = up
                 node = replace(node, inputs=tuple(inputs))
             nodes.append(node)
-        return with_graph(export, nodes=tuple(nodes))
+        constants = {**export.graph.constants, **({"constant": small} if like else {})}
+        return with_graph(export, nodes=tuple(nodes), constants=constants)
 
     return mistaken
 
 
+@pytest.mark.parametrize("like", ["", "constant"])
 @pytest.mark.parametrize(("code", "place"), [(10, 0), (16, 1)])
 def test_numbers_that_are_rounded_on_the_way_are_not_the_originals(
-    code: int, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int, place: int, like: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As automatic mixed precision does: each weight in the file is whole, and no runtime has to be there to tell."""
     monkeypatch.setattr("dinoport.proofs.exported.prove.runtime_of", lambda *given: None)
-    report = changed("vit-dynamo23", by_way_of(code, place), tmp_path)
+    report = changed("vit-dynamo23", by_way_of(code, place, like), tmp_path)
     assert report.verdict.word is Word.NOT_EQUAL, report.verdict
     assert report.proofs.exact is not None
     assert report.proofs.exact.passed
-    wide = changed("vit-dynamo23", by_way_of(11, place), tmp_path)
+    wide = changed("vit-dynamo23", by_way_of(11, place, like), tmp_path)
     assert wide.verdict.word is Word.EQUAL, wide.verdict
+
+
+@pytest.mark.parametrize(("code", "word"), [(10, Word.TRANSPORTED), (16, Word.TRANSPORTED), (1, Word.EQUAL)])
+def test_a_cast_to_a_type_that_may_round_and_is_not_said_is_not_known(
+    code: int, word: Word, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum of constants has their type, which is not followed; where nothing in the file has 16 bits, it is wide."""
+    monkeypatch.setattr("dinoport.proofs.exported.prove.runtime_of", lambda *given: None)
+    assert changed("vit-dynamo23", by_way_of(code, 0, "sum"), tmp_path).verdict.word is word

@@ -1,6 +1,7 @@
 """`verify` of a graph, as people ask for it: what is refused, what a page and the command line say, and pixels."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.errors import SettingError
+from dinoport.exports.graph import Export, Graph, Input
 from dinoport.proofs.verdict import Word
+from dinoport.request import Request
+from dinoport.work.exports import _refuse_other_size
 from tests import tiny
 from tests.command_line import Run
 from tests.exports.cases import CASES, RECORDED
@@ -44,6 +48,27 @@ def test_another_size_than_the_graph_takes_is_refused(source: Path, level: str) 
         "  try: leave `image_size` out, or give the graph that was exported for this size"
     )
     assert not verify(source, GRAPH, VIT.request, image_size=32, level=level).verdict.failed
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_refused"),
+    [
+        ((1, 3, 224, 224), True),
+        (("n", 1, "h", 224), True),
+        ((1, 224, 224, 3), False),
+        (("n", "h", "w", 3), False),
+        (("n", 3, "h", "w"), False),
+        ((1, 3), False),
+        (("n",), False),
+        (None, False),
+    ],
+)
+def test_a_number_of_channels_is_not_a_side(sizes: tuple[int | str, ...] | None, is_refused: bool) -> None:
+    export = Export("graph.onnx", Graph((), {}, (Input("pictures", 1, sizes),), ()), 17, "")
+    with pytest.raises(SettingError) if is_refused else nullcontext():
+        _refuse_other_size(export, Request(image_size=48), 1)
+    _refuse_other_size(export, Request(image_size=224), 1)
+    _refuse_other_size(export, Request(), 1)
 
 
 def test_a_processor_is_for_a_graph(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Imported only to verify. Every float is a float64, whatever the file says.
 
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import pi, sqrt
 from typing import Any
@@ -81,6 +81,8 @@ MAX_LIVE_ELEMENTS = 1 << 30
 MAX_WORK = 1 << 36
 """Products and elements, some seconds on one core; who knows the network allows what that needs."""
 
+WIDE = 11
+"""ONNX's number of float64, which every float of 32 bits or more is here."""
 
 PRODUCTS_A_VALUE = 16
 """What an exponential takes, or the error function, beside a product in a matrix."""
@@ -152,6 +154,9 @@ class Evaluation:
         function = known_operators().get(node.operator) if node.domain in OWN_DOMAINS else None
         if function is None:
             raise UnshownError(f"the operator {node.title} is not known")
+        if node.operator == "CastLike" and self.rounding and any(map(_is_float, given[1:2])):
+            node = self._as_cast(node, graph)
+            function = known_operators()[node.operator]
         try:
             result = function(Call(node, given, self.export.opset, self.healing.read, self._spend, self.rounding))
             made = result if isinstance(result, tuple) else (result,)
@@ -162,6 +167,23 @@ class Evaluation:
             why = str(error).partition("\n")[0]
             raise BrokenGraphError(f"{node.title} ({node.name}): {why}") from error
         return result if isinstance(result, tuple) else (result,)
+
+    def _as_cast(self, node: Node, graph: Graph) -> Node:
+        """A CastLike as a Cast: to what the file says of its second input, or to any wide float where all are wide."""
+        from dinoport.exports.operators.call import ROUNDED_DTYPES
+        from dinoport.exports.tensors import DTYPES
+
+        like = node.inputs[1]
+        casts = (each for each in graph.nodes if each.operator == "Cast")
+        known = {name: each.attributes.get("to", 0) for each in casts for name in each.outputs}
+        known |= {each.name: each.element_type for each in graph.inputs}
+        if like in graph.constants:
+            known[like] = {dtype: code for code, dtype in DTYPES.items()}[graph.constants[like].dtype]
+        if like not in known and _types(self.export.graph) & {*ROUNDED_DTYPES}:
+            raise UnshownError(
+                f"the operator CastLike to the type of {like}, which the file does not say, is not known"
+            )
+        return replace(node, operator="Cast", attributes={"to": known.get(like, WIDE)})
 
     def _spend(self, count: int) -> None:
         from dinoport.exports.operators.call import UncomputableError
@@ -216,6 +238,26 @@ class Evaluation:
         if tensor.size == 1 and name not in self.kept:
             values.fill_(self.healing.read(name, float(values.reshape(())), tensor.dtype))
         return values
+
+
+def _types(graph: Graph) -> set[int]:
+    """Whatever the tensors, inputs and casts of a graph say of types, by ONNX's numbers."""
+    from dinoport.exports.tensors import DTYPES
+
+    held, found = [*graph.constants.values()], {each.element_type for each in graph.inputs}
+    for name, value in (item for node in graph.nodes for item in node.attributes.items()):
+        if isinstance(value, int) and (name == "to" or name.endswith("type")):
+            found.add(value)
+        elif isinstance(value, TensorRef):
+            held.append(value)
+        elif isinstance(value, Graph):
+            found |= _types(value)
+    dtypes = {each.dtype for each in held}
+    return found | {code for code, dtype in DTYPES.items() if dtype in dtypes}
+
+
+def _is_float(value: Any) -> bool:
+    return value is not None and bool(value.is_floating_point())
 
 
 def known_operators() -> Mapping[str, Callable[[Any], Any]]:

@@ -37,7 +37,7 @@ def verify_export(
     _refuse_unused(request, checks)
     export, written = read_export(graph)
     with written, _prepared(source, request, checks, on_progress) as conversion:
-        _refuse_other_size(export, request)
+        _refuse_other_size(export, request, conversion.model.architecture.channels)
         _refuse_larger(export, conversion.model)
         announce(sources(conversion.plan.steps).values())
         with pinned_sources(conversion) as pinned:
@@ -81,9 +81,13 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
             )
 
 
-def _refuse_other_size(export: Export, request: Request) -> None:
-    """Raise SettingError for a size of pictures that the graph does not take: it would not be looked at."""
-    sides = [side for each in export.graph.inputs[:1] for side in (each.sizes or ())[2:] if isinstance(side, int)]
+def _refuse_other_size(export: Export, request: Request, channels: int) -> None:
+    """Raise SettingError for a size of pictures that the graph does not take: it would not be looked at.
+
+    Of pictures whose channels do not come before their sides nothing is said here.
+    """
+    sizes = next((each.sizes or () for each in export.graph.inputs), ())
+    sides = [side for side in sizes[2:] if isinstance(side, int) and sizes[1] in (3, channels)]
     if request.image_size is not None and any(side != request.image_size for side in sides):
         raise SettingError(
             f"`image_size={request.image_size}` does not fit this graph, which takes pictures of one size",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.errors import MissingPackageError, NotProvenError, UsageError
+from dinoport.errors import FolderError, MissingPackageError, NotProvenError, UsageError
 from dinoport.files.byte_sources import ByteSource, ends_of
 from dinoport.files.disk_errors import disk_errors
 from dinoport.files.remote.caches import own_cache
@@ -102,13 +102,15 @@ def loaded(
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
     folder = own_cache() / "models" / _key(source, request, checks.level, on_progress)
-    if folder.exists() and not recheck:  # it got its name when it was whole; the cache may be one to read alone
-        return Loaded(folder)
     with ExitStack() as held:
-        with disk_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            waiting = "waiting for another run that makes this model"
-            held.enter_context(alone(folder, lambda: on_progress(waiting, 0, 0)))
+        try:
+            with disk_errors(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                waiting = "waiting for another run that makes this model"
+                held.enter_context(alone(folder, lambda: on_progress(waiting, 0, 0)))
+        except FolderError:
+            if recheck or not folder.exists():
+                raise  # what is there is given out of a cache to read alone: it got its name when it was whole
         if not folder.exists():
             convert_place(source, folder, request, checks, on_progress)
             found = Loaded(folder)
@@ -116,7 +118,7 @@ def loaded(
             return found
         if recheck:
             _compare_again(source, folder, request, on_progress)
-    return Loaded(folder)
+        return Loaded(folder)
 
 
 def _compare_again(source: str | Path, folder: Path, request: Request, on_progress: Progress) -> None:
