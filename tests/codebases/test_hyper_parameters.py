@@ -308,8 +308,12 @@ def test_heads_of_the_backbone_in_a_config_that_is_text(text: str, heads: str, t
     assert (found.value, found.reason) == (heads, "num_heads in meta.cfg of mmengine")
 
 
-def test_several_heads_in_a_config_that_is_text(tmp_path: Path) -> None:
-    meta = {"mmengine_version": "1", "cfg": "encoder=dict(num_heads=4)\ndecoder=dict(num_heads=8)"}
+@pytest.mark.parametrize("text", [
+    "encoder=dict(num_heads=4)\ndecoder=dict(num_heads=8)",
+    "model=dict(teacher=dict(backbone=dict(a=[1], num_heads=8)), backbone=dict(num_heads=4))",
+])  # fmt: skip
+def test_several_heads_in_a_config_that_is_text(text: str, tmp_path: Path) -> None:
+    meta = {"mmengine_version": "1", "cfg": text}
     torch.save({"meta": meta, "state_dict": state("vit", "backbone.")}, tmp_path / "run.pth")
     with pytest.raises(SettingError, match=r"says two numbers of heads in its meta\.cfg\n") as caught:
         plan(tmp_path / "run.pth")

@@ -3,7 +3,7 @@
 import math
 import re
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -34,7 +34,9 @@ class ConfigText(NamedTuple):
 
     @property
     def backbone(self) -> str:
-        return _part_of(self.text, "backbone")
+        """Nothing where several are: a teacher beside its student."""
+        found = {*_parts_of(self.text, "backbone")}
+        return found.pop() if len(found) == 1 else ""
 
     @property
     def heads(self) -> set[int]:
@@ -84,7 +86,7 @@ class ConfigText(NamedTuple):
 
     def strides(self) -> str | None:
         """Where it has a ResNet that dilates, or strides elsewhere than torchvision's."""
-        own = _part_of(self.text, "backbone")
+        own = " ".join(_parts_of(self.text, "backbone"))
         for name, usual in USUAL.items():
             found = re.search(rf"\b{name}{IS}([(\[][0-9, ]{{1,40}}[)\]]|['\"]\w+['\"])", own)
             if found and re.findall(r"\w+", found[1]) != usual.split():
@@ -134,15 +136,17 @@ def _literal(text: str) -> object:
     return None
 
 
-def _part_of(text: str, name: str) -> str:
-    """The dict of a name, up to where its brackets are closed."""
-    begin = re.search(rf"\b{name}{IS}(?:dict\(|\{{)", text)
-    depth = 1
-    for end in range(begin.end(), len(text)) if begin else ():
-        depth += (text[end] in "({[") - (text[end] in ")}]")
-        if begin and not depth:
-            return text[begin.end() : end]
-    return ""
+def _parts_of(text: str, name: str) -> Iterator[str]:
+    """Each dict of a name, up to where its brackets are closed."""
+    begin, depth = -1, 0
+    names = {found.end() for found in re.finditer(rf"\b{name}{IS}(?:dict\(|\{{)", text)}
+    for place, each in enumerate(text):
+        if begin < 0 and place in names:
+            begin, depth = place, 1
+        depth += (each in "({[") - (each in ")}]")
+        if begin >= 0 and not depth:
+            yield text[begin:place]
+            begin = -1
 
 
 ARCHS: Mapping[str, tuple[int, int]] = {
