@@ -15,9 +15,9 @@ from dinoport.codebases.hyper_parameters import (
     HyperParameters,
     hyper_parameters,
     statistics_in,
-    statistics_said,
 )
 from dinoport.codebases.mmpretrain.config_text import config_text
+from dinoport.codebases.pixel_statistics import statistics_said
 from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
 from dinoport.tensor import TensorRef

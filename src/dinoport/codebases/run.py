@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from dinoport.codebases.builder import SaidInTraining
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.hyper_parameters import statistics_said
+from dinoport.codebases.pixel_statistics import statistics_said
 from dinoport.formats.run_config import START
 from dinoport.model import Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing

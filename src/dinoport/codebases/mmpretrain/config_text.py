@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from dinoport.codebases.hyper_parameters import HyperParameters, number, statistics_said
+from dinoport.codebases.hyper_parameters import HyperParameters, number
+from dinoport.codebases.pixel_statistics import statistics_said
 from dinoport.model import Stated
 from dinoport.tensor import TensorRef
 
